@@ -1,0 +1,1 @@
+"""The per-hypervisor program: measures VMs, hot-resizes them within the controller's orders and its own guards."""

@@ -1,0 +1,1 @@
+"""Ways to resize a VM, one file each, behind one small interface (base.py)."""

@@ -1,0 +1,121 @@
+"""What an agent tells about its domains and its host: rates and demand over one cycle, and the report that carries them."""
+
+import msgspec
+
+from foreshape_wire.ids import HostName, Name, ServerId
+from foreshape_wire.order import Outcome
+from foreshape_wire.quantity import Cores, Instant, Memory, Rate, Seconds, Share, Size
+from foreshape_wire.reading import Capability, DomainState, Identity
+
+
+class CpuSample(msgspec.Struct, frozen=True, kw_only=True):
+    """CPU of one VM over one cycle. demand = used + waiting + throttled (domain.md §2)."""
+
+    used: Cores
+    waiting: Cores
+    throttled: Cores
+    demand: Cores
+    allocation: Cores
+    """What it could have used: the least of quota, plugged vCPUs and vCPUs online in the guest."""
+    censored: bool
+    """Use at 97 % of the allocation or more: the true demand may be higher."""
+    confidence: Share
+    """How far the demand can be trusted: 1 = all three parts measured."""
+    guest_vcpus: int | None = None
+    """vCPUs the guest itself has online."""
+
+
+class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
+    """Memory of one VM at the end of the cycle."""
+
+    demand: Memory
+    allocation: Memory
+    censored: bool
+    confidence: Share
+    """Guest's own fresh numbers 0.9 and more, resident set 0.4 and less."""
+    rss: Memory | None = None
+    usable: Memory | None = None
+    swap_in_kib_s: Rate = 0.0
+    major_faults_s: Rate = 0.0
+
+
+class IoSample(msgspec.Struct, frozen=True, kw_only=True):
+    """Disk and network rates of one VM over one cycle."""
+
+    read_kib_s: Rate = 0.0
+    write_kib_s: Rate = 0.0
+    read_iops: Rate = 0.0
+    write_iops: Rate = 0.0
+    rx_kib_s: Rate = 0.0
+    tx_kib_s: Rate = 0.0
+
+
+class VmSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One VM over one cycle. A part is None when nothing honest can be said; ``note`` says why."""
+
+    server: ServerId
+    state: DomainState
+    window_s: Seconds
+    """Length of the cycle that the rates are taken over; 0 for the first sight of a domain."""
+    cpu: CpuSample | None = None
+    memory: MemorySample | None = None
+    io: IoSample | None = None
+    note: str = ""
+
+
+class HostSample(msgspec.Struct, frozen=True, kw_only=True):
+    """The hypervisor over one cycle."""
+
+    cpus: int
+    memory_total: Memory
+    memory_available: Memory
+    cpu_used: Cores
+    cpu_stolen: Cores
+    load_1m: Rate
+    psi_cpu_some: Share | None = None
+    psi_memory_some: Share | None = None
+    psi_memory_full: Share | None = None
+    psi_io_some: Share | None = None
+
+
+class DomainCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What changes rarely: who a domain is, what was sold, what it can do."""
+
+    identity: Identity
+    entitlement: Size
+    ceiling: Size
+    allocation: Size
+    capabilities: tuple[Capability, ...]
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """Samples that the spool had to thin: the time they covered and how many reports went."""
+
+    since: Instant
+    until: Instant
+    reports: int
+
+
+class HostReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One cycle of one host. (host, epoch, sequence) names it for ever: a replay changes nothing."""
+
+    version: int
+    host: Name
+    epoch: Name
+    """Identity of the spool the number was given by: a new spool starts a new epoch."""
+    sequence: int
+    taken_at: Instant
+    """When the samples were taken (the agent's clock)."""
+    samples: tuple[VmSample, ...]
+    host_sample: HostSample | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    cards: tuple[DomainCard, ...] | None = None
+    """All domains' cards; None means unchanged since the last report that had them."""
+    gap: Gap | None = None
+    safe_mode: str = ""
+    """Why the agent acts on no order now (fail to static, stopped); empty when it does."""
+    agent_version: str = ""
+
+    @property
+    def host_name(self) -> HostName:
+        return HostName(self.host)

@@ -1,0 +1,1 @@
+"""The HTTP edge (Litestar): reports from agents, questions from operators."""

@@ -1,0 +1,1 @@
+"""Demand ahead of time, as quantiles."""

@@ -1,0 +1,1 @@
+"""Frozen types that the layers pass to each other."""

@@ -1,0 +1,53 @@
+"""Forecasts: ranges, not numbers."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from foreshape_controller.model.history import STEP_S, Floats, History
+
+LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Quantile levels of every forecast."""
+
+HALF_HOURS = 48
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What n series of one resource will want after ``origin``. Quantiles never cross; nothing is negative.
+
+    steps: [n, 6, 13] 5-minute means of the next 30 minutes. half_hours: [n, 48, 13] marginals of the next day.
+    peak30m, peak24h: [n, 13] the largest 5-minute maximum inside the window, directly. Cores or MiB.
+    source: which link of the chain spoke for each series (``baseline``, ``fleet``, ``entitlement`` …); reason: why that one.
+    age_s: [n] seconds of history behind each.
+    """
+
+    resource: str
+    series: tuple[str, ...]
+    origin: int
+    steps: Floats
+    half_hours: Floats
+    peak30m: Floats
+    peak24h: Floats
+    source: tuple[str, ...]
+    reason: tuple[str, ...]
+    age_s: npt.NDArray[np.float64]
+    step_s: int = STEP_S
+
+    def row(self, series: str) -> int:
+        """Index of a series; KeyError if it is not here."""
+        try:
+            return self.series.index(series)
+        except ValueError:
+            raise KeyError(series) from None
+
+
+class Predictor(Protocol):
+    """Anything that can look ahead, for all series at once."""
+
+    name: str
+
+    def predict(self, history: History, origin: int) -> Forecast:
+        """Forecast from data before ``origin`` (epoch seconds). Never raises for short or empty history."""

@@ -1,0 +1,48 @@
+"""Demand of many series over time, on the 5-minute grid."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+STEP_S = 300
+"""Width of a bin. A test bed may run on a compressed grid (configuration ``[history] step``): then every
+horizon below counts bins, so "30 minutes" is 6 bins and "a day" 288 bins, whatever they last."""
+
+BINS_PER_DAY = 288
+
+RESOURCES = ("cpu", "memory")
+"""Resources that are forecast and sized; cores and MiB."""
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """n series of one resource over T bins up to ``until``; the last may still be filling. A bin without data is NaN.
+
+    mean, max: float32 [n, T] demand, cores or MiB. coverage: [n, T], share of the bin that samples spoke for, 0..1.
+    censored: [n, T], share of the bin's samples that ran into their cap. entitlement: [n]. first_seen: [n], epoch s.
+    """
+
+    resource: str
+    series: tuple[str, ...]
+    start: int
+    """Epoch seconds of the first bin's start; a multiple of the step."""
+    mean: Floats
+    max: Floats
+    coverage: Floats
+    censored: Floats
+    entitlement: Floats
+    first_seen: npt.NDArray[np.float64]
+    step_s: int = STEP_S
+
+    @property
+    def bins(self) -> int:
+        return int(self.mean.shape[1])
+
+    @property
+    def until(self) -> int:
+        """End of the last bin, epoch seconds."""
+        return self.start + self.bins * self.step_s

@@ -1,0 +1,67 @@
+"""A server (VM) as the controller knows it."""
+
+import msgspec
+
+from foreshape_wire.ids import HostName, ServerId
+from foreshape_wire.order import Mode
+from foreshape_wire.quantity import Memory, Size
+from foreshape_wire.reading import Capability, DomainState, LeverName
+from foreshape_wire.sample import VmSample
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """One server in one snapshot."""
+
+    id: ServerId
+    host: HostName
+    name: str
+    project: str
+    flavor: str
+    image: str
+    tier: str
+    mode: Mode
+    """Effective: the lowest of cloud, host, project and server."""
+    entitlement: Size
+    ceiling: Size
+    allocation: Size
+    capabilities: tuple[Capability, ...]
+    state: DomainState
+    first_seen: float
+    last_seen: float
+    """When its latest sample was taken, seconds since the epoch."""
+    last: VmSample | None = None
+    raised_floor: Memory | None = None
+    """Memory floor raised after an OOM or a swap storm."""
+
+    def capability(self, lever: LeverName) -> Capability:
+        for c in self.capabilities:
+            if c.lever == lever:
+                return c
+        return Capability(lever=lever, reason="not reported by the agent")
+
+    def usable(self, resource: str) -> tuple[Capability, ...]:
+        """Levers of ``cpu`` or ``memory`` that can be pulled now."""
+        return tuple(c for c in self.capabilities if c.usable and c.lever.resource == resource)
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """One hypervisor in one snapshot."""
+
+    name: HostName
+    cpus: int
+    memory_total: Memory
+    memory_available: Memory
+    last_seen: float
+    safe_mode: str
+    mode: Mode
+
+
+class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
+    """The world at one instant; nobody changes it while a cycle lasts."""
+
+    at: float
+    hosts: tuple[Host, ...]
+    servers: tuple[Server, ...]
+
+    def on(self, host: HostName) -> tuple[Server, ...]:
+        return tuple(s for s in self.servers if s.host == host)

@@ -1,0 +1,1 @@
+"""What would it have done: policies over a trace, side by side."""

@@ -1,0 +1,1 @@
+"""SQLAlchemy Core schema and Alembic migrations; history, journal, agents, modes."""
