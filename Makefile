@@ -1,0 +1,78 @@
+# The few verbs a person types. `make` alone lists them.
+# A fresh Debian needs two packages first: apt-get install -y make python3-venv
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := pyproject.toml constraints.txt
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help demo lab test test-fast lint format bench venv packages clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## the whole product on SIMULATED hypervisors, about a minute; no root, no libvirt
+	@$(BIN)/foreshape demo
+
+lab: ## real hypervisors and real guests for three minutes; needs root
+	@devstack/packages.sh --require build lab
+	@$(MAKE) $(VENV)/.dev
+	@$(BIN)/python devstack/lab/run.py
+
+test: packages $(VENV)/.dev ## lint and every tier of tests; a tier that cannot run here is named
+	@rc=0; \
+	$(MAKE) lint || { rc=1; echo "lint: FAILED"; }; \
+	$(PYTEST) --every-tier --durations=10 || rc=1; \
+	exit $$rc
+
+test-fast: $(VENV)/.dev ## unit and contract tests only
+	@$(PYTEST) -q tests/unit tests/contract
+
+lint: $(VENV)/.dev ## ruff, mypy strict, and who may import whom
+	@$(BIN)/ruff check --quiet . && echo "ruff check: ok"
+	@$(BIN)/ruff format --quiet --check . && echo "ruff format: ok"
+	@$(BIN)/mypy --no-error-summary && echo "mypy: ok"
+	@$(BIN)/lint-imports --no-logo | tail -n 15
+
+format: $(VENV)/.dev ## ruff's layout, in place
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## every benchmark: a ratio against a peer or a limit measured in the same run
+	@for f in bench/bench_*.py; do echo "== $$f"; $(BIN)/python "$$f" || exit 1; done
+
+packages: ## Debian packages of the real bed: installed when root, named when not
+	@devstack/packages.sh
+
+venv: $(VENV)/.dev ## the virtual environment, again whenever pyproject or constraints change
+
+# One environment, two stamps: the demo's needs no compiler and no libvirt, the developer's does.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "venv: Python 3.11 or newer is needed; name one: make PYTHON=/usr/bin/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "venv: Python's venv module is missing; as root: apt-get install -y python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(SOURCES) | $(VENV)/bin/python
+	@echo "venv: installing foreshape[demo] into $(VENV) (a minute the first time)"
+	@$(PIP) install -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(SOURCES) | $(VENV)/bin/python
+	@if pkg-config --exists libvirt 2>/dev/null; then extra=dev; else extra=demo,tools; \
+	  echo "venv: libvirt's headers are missing, so the libvirt door is left out and its tests are skipped; as root: make packages"; fi; \
+	echo "venv: installing foreshape[$$extra] into $(VENV) (a minute or two the first time)"; \
+	$(PIP) install -c constraints.txt -e ".[$$extra]"; \
+	case $$extra in dev) touch $@ $(VENV)/.demo;; esac
+
+clean: ## forget the environment and every cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find agent controller tests bench devstack -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs the Debian packages of packages.txt when root; otherwise says exactly what is missing.
+#   packages.sh [PART…]             install or tell; always succeeds
+#   packages.sh --require [PART…]   fails when something is missing afterwards
+set -euo pipefail
+list="$(dirname "$0")/packages.txt"
+require=no
+[ "${1:-}" = --require ] && { require=yes; shift; }
+parts="${*:-build lab units}"
+
+missing() {
+  local name part _
+  while read -r name part _; do
+    case "$name" in "#"* | "") continue ;; esac
+    case " $parts " in *" $part "*) ;; *) continue ;; esac
+    dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q "ok installed" || echo "$name"
+  done <"$list"
+}
+
+if ! command -v dpkg-query >/dev/null; then
+  echo "packages: not a Debian system; what is needed stands in devstack/packages.txt"
+  exit 0
+fi
+need=$(missing | xargs)
+[ -z "$need" ] && exit 0
+if [ "$(id -u)" = 0 ]; then
+  echo "packages: installing $need"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -qq update
+  # shellcheck disable=SC2086  # a list of names
+  apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=600 install $need >/dev/null
+  need=$(missing | xargs)
+  [ -z "$need" ] && exit 0
+fi
+echo "packages: missing: $need"
+echo "packages: install them as root: apt-get install -y --no-install-recommends $need"
+[ "$require" = no ]
