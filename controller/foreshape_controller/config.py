@@ -1,0 +1,266 @@
+"""The controller's options: each declared once, with default, unit and reason; read once, passed on as frozen values.
+
+``etc/foreshape/controller.conf`` is rendered from these declarations (``sample()``), and a contract test compares.
+Settings can also be built in code: ``Settings(history=HistorySettings(step_s=10))``.
+"""
+
+import difflib
+import re
+import textwrap
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+
+from foreshape_controller.errors import ConfigError
+
+
+def _option(default: Any, unit: str, why: str, **limits: Any) -> Any:
+    """One option: ``limits`` are min, max or choices."""
+    return field(default=default, metadata=types.MappingProxyType({"unit": unit, "help": why, **limits}))
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """Where state and history live."""
+
+    url: str = _option(
+        "sqlite:////var/lib/foreshape/controller.db",
+        "SQLAlchemy URL",
+        "Database of the controller. The folder must exist and be writable; sqlite:// keeps everything in memory (tests).",
+    )
+    synchronous: str = _option(
+        "full",
+        "full | normal",
+        "When SQLite forces a commit to disk. full: a report is acknowledged only when it survives a power cut. "
+        "normal: it survives kill -9 of the controller, but the last seconds may go with the machine.",
+        choices=("full", "normal"),
+    )
+    busy_s: float = _option(5.0, "seconds", "How long a writer waits for another process's lock before it answers 503.", min=0.1, max=60)
+
+
+@dataclass(frozen=True)
+class HistorySettings:
+    """Demand over time."""
+
+    step_s: int = _option(
+        300, "seconds", "Width of a bin. Fixed when the database is made; only test beds on compressed time change it.", min=1, max=3600
+    )
+    retention_days: float = _option(
+        90.0, "days", "Closed bins older than this are deleted. Forecasts look back four weeks at most.", min=1, max=3650
+    )
+    compact_every_s: float = _option(
+        900.0, "seconds", "How often closed bins are packed into day chunks and outdated rows are deleted.", min=1, max=86400
+    )
+
+
+@dataclass(frozen=True)
+class JournalSettings:
+    """Plans, decisions, orders, outcomes."""
+
+    hold_retention_h: float = _option(24.0, "hours", "Decisions that changed nothing are kept this long.", min=1, max=8760)
+    acting_retention_days: float = _option(
+        180.0, "days", "Decisions that changed something, orders and outcomes are kept this long.", min=1, max=3650
+    )
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """The decision cycle."""
+
+    interval_s: float = _option(60.0, "seconds", "Time between two plans.", min=1, max=3600)
+    order_ttl_s: float = _option(
+        300.0, "seconds", "An order not carried out by then is void: the agent refuses it, the journal expires it.", min=5, max=86400
+    )
+    stale_after_s: float = _option(
+        60.0, "seconds", "A host or server whose newest sample is older is stale: it is never shrunk.", min=5, max=86400
+    )
+    history_bins: int = _option(2016, "bins", "How far back the forecaster looks: 2016 bins of 5 minutes are 7 days.", min=12, max=20160)
+    forecast_every_s: float = _option(300.0, "seconds", "A forecast is made anew when the newest one is older than this.", min=1, max=86400)
+    max_orders: int = _option(200, "orders", "Most orders of one plan over all hosts; the rest waits for the next plan.", min=1, max=100000)
+    max_orders_per_host: int = _option(20, "orders", "Most orders of one plan on one host.", min=1, max=10000)
+    tiers_file: str = _option("/etc/foreshape/tiers.yaml", "path", "SLA tiers: quantiles, floors, weights. Empty: the built-in tiers.")
+    default_mode: str = _option(
+        "advise",
+        "observe | advise | act",
+        "Mode of the cloud until somebody sets one (foreshape mode set). observe measures, advise decides and tells, act resizes.",
+        choices=("observe", "advise", "act"),
+    )
+
+
+@dataclass(frozen=True)
+class AgentsSettings:
+    """Agents and their tokens."""
+
+    join_ttl_s: float = _option(3600.0, "seconds", "A join token that is not used by then is void.", min=60, max=604800)
+    token_rotation_days: float = _option(
+        30.0,
+        "days",
+        "An agent's token older than this is replaced; the old one holds until the new one is used. 0: never.",
+        min=0,
+        max=3650,
+    )
+    clock_skew_s: float = _option(
+        600.0,
+        "seconds",
+        "Samples dated further in the future are taken as of their receipt, and the host is marked as having a wrong clock.",
+        min=1,
+        max=86400,
+    )
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """The HTTP edge."""
+
+    bind: str = _option("127.0.0.1", "address", "Address to listen on. Any other than loopback needs TLS.")
+    port: int = _option(8470, "TCP port", "Port to listen on. 0: any free one, written to the log.", min=0, max=65535)
+    tls: str = _option(
+        "auto",
+        "auto | self-signed | files | off",
+        "auto: files if tls_cert is set, off on loopback, refused otherwise. self-signed: a certificate is made at the first start, "
+        "beside the admin token; give it to the agents as their CA file. off on another address than loopback needs insecure.",
+        choices=("auto", "self-signed", "files", "off"),
+    )
+    tls_cert: str = _option("", "path", "Certificate chain, PEM.")
+    tls_key: str = _option("", "path", "Private key, PEM, readable by the controller only.")
+    tls_names: tuple[str, ...] = _option(
+        (), "names, comma separated", "Host names and addresses that the self-signed certificate is for, beside this machine's own."
+    )
+    insecure: bool = _option(
+        False, "true | false", "Allow plain HTTP on another address than loopback: tokens can be read by anyone on the way."
+    )
+    admin_token_file: str = _option(
+        "/var/lib/foreshape/admin-token",
+        "path",
+        "Bearer token of operators; made, readable by the controller's user only, at the first start.",
+    )
+    workers: int = _option(
+        8, "threads", "Requests that are worked on at once; writes to the store are one at a time anyway.", min=1, max=64
+    )
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What is written where."""
+
+    level: str = _option(
+        "info", "debug | info | warning | error", "Least severity that is written.", choices=("debug", "info", "warning", "error")
+    )
+    format: str = _option("auto", "auto | json | text", "auto: text on a terminal, JSON elsewhere.", choices=("auto", "json", "text"))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the controller can be told, one part per section of the file."""
+
+    store: StoreSettings = field(default_factory=StoreSettings)
+    history: HistorySettings = field(default_factory=HistorySettings)
+    journal: JournalSettings = field(default_factory=JournalSettings)
+    plan: PlanSettings = field(default_factory=PlanSettings)
+    agents: AgentsSettings = field(default_factory=AgentsSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    simulated: bool = False
+    """Set by the demo only: every answer then says that it speaks of simulated hosts."""
+
+
+_SECTIONS: Mapping[str, type] = types.MappingProxyType(
+    {
+        "store": StoreSettings,
+        "history": HistorySettings,
+        "journal": JournalSettings,
+        "plan": PlanSettings,
+        "agents": AgentsSettings,
+        "api": ApiSettings,
+        "log": LogSettings,
+    }
+)
+
+_LOCATION = re.compile(r" from LocationInfo\(.*?\)(?=,? is not valid|,|$)")
+"""oslo.config names the place of a bad value in its own type's words, which help nobody."""
+
+
+def load(path: str | Path) -> Settings:
+    """Read a configuration file. Raises ConfigError naming the option, the value and what is allowed."""
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"no configuration file at {file}: give its path with --config-file")
+    _refuse_unknown(file)
+    conf = cfg.ConfigOpts()
+    for section, cls in _SECTIONS.items():
+        conf.register_opts([_declare(f) for f in fields(cls)], group=section)
+    try:
+        conf([], project="foreshape", default_config_files=[str(file)], default_config_dirs=[])
+        return Settings(**{section: _read(conf, section, cls) for section, cls in _SECTIONS.items()})
+    except (cfg.ConfigFileValueError, cfg.ConfigFileParseError, ValueError) as e:
+        raise ConfigError(f"{file}: {_LOCATION.sub('', str(e))}") from e
+
+
+def sample() -> str:
+    """The text of ``etc/foreshape/controller.conf``: every option, commented, at its default."""
+    parts = ["# Foreshape controller. Every option stands here at its default, commented; uncomment to change.\n"]
+    for section, cls in _SECTIONS.items():
+        parts.append(f"\n[{section}]\n# {(cls.__doc__ or '').strip()}\n")
+        parts.extend(_sample_option(f) for f in fields(cls))
+    return "".join(parts)
+
+
+def _read(conf: cfg.ConfigOpts, section: str, cls: type) -> Any:
+    group = conf[section]
+    values = {f.name: getattr(group, f.name) for f in fields(cls)}
+    return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def _declare(f: "Field[Any]") -> cfg.Opt:
+    limits = {k: f.metadata[k] for k in ("min", "max", "choices") if k in f.metadata}
+    kinds: dict[Any, type[cfg.Opt]] = {
+        int: cfg.IntOpt,
+        float: cfg.FloatOpt,
+        bool: cfg.BoolOpt,
+        str: cfg.StrOpt,
+        tuple[str, ...]: cfg.ListOpt,
+    }
+    return kinds[f.type](f.name, default=f.default, help=f.metadata["help"], **limits)
+
+
+def _sample_option(f: "Field[Any]") -> str:
+    limits = f.metadata
+    bounds = f", {limits['min']:g} to {limits['max']:g}" if "min" in limits else ""
+    head = "".join(f"# {line}\n" for line in textwrap.wrap(limits["help"], 116))
+    return f"\n{head}# Unit: {limits['unit']}{bounds}\n#{f.name} = {_text(f.default)}".rstrip() + "\n"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _used(file: Path) -> Iterator[tuple[str, str]]:
+    sections: dict[str, dict[str, Sequence[str]]] = {}
+    try:
+        cfg.ConfigParser(str(file), sections).parse()
+    except (cfg.ParseError, UnicodeDecodeError, OSError) as e:
+        raise ConfigError(f"{file}: {e}") from e
+    for section, options in sections.items():
+        if section not in _SECTIONS and not options:
+            yield section, ""
+        yield from ((section, name) for name in options)
+
+
+def _refuse_unknown(file: Path) -> None:
+    for section, name in _used(file):
+        if section not in _SECTIONS:
+            raise ConfigError(f"{file}: unknown section [{section}]{_nearest(section, _SECTIONS)}")
+        known = [f.name for f in fields(_SECTIONS[section])]
+        if name not in known:
+            raise ConfigError(f"{file}: unknown option {name!r} in [{section}]{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: "Sequence[str] | Mapping[str, type]") -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f": did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"

@@ -1,0 +1,64 @@
+"""The controller's own errors. ``code`` is stable and for machines; the text says what to do.
+
+The API turns each into one HTTP status (``api/problems.py``); nothing below it knows about HTTP.
+"""
+
+from collections.abc import Sequence
+
+
+class ControllerError(Exception):
+    """Anything the controller raises itself."""
+
+    code = "error"
+
+
+class ConfigError(ControllerError):
+    """The configuration cannot be used; the text names the option and what to write instead."""
+
+    code = "bad_configuration"
+
+
+class Unavailable(ControllerError):
+    """Waiting helps: the store is locked, its disk is full, or it is starting. Nothing was taken."""
+
+    code = "unavailable"
+
+
+class NotFound(ControllerError):
+    """What was asked for does not exist."""
+
+    code = "not_found"
+
+
+class Ambiguous(ControllerError):
+    """A name that several things have; ``candidates`` lists their ids."""
+
+    code = "ambiguous"
+
+    def __init__(self, text: str, candidates: Sequence[str]) -> None:
+        super().__init__(text)
+        self.candidates = tuple(candidates)
+
+
+class Invalid(ControllerError):
+    """A request whose content makes no sense; the text names the field."""
+
+    code = "invalid"
+
+
+class Unauthenticated(ControllerError):
+    """No token, or one that is unknown or revoked."""
+
+    code = "unauthenticated"
+
+
+class Forged(ControllerError):
+    """An agent reports for a host that is not its own."""
+
+    code = "forged_host"
+
+
+class EnrolRefused(ControllerError):
+    """A join token that is unknown, used, expired, or another host's."""
+
+    code = "enrol_refused"
