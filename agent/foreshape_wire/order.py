@@ -1,12 +1,16 @@
 """What the controller wants of a host, and what came of it."""
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
-from foreshape_wire.ids import CauseId, HostName, Name, OrderId, PlanId, ServerId
-from foreshape_wire.quantity import Cores, Instant, Memory, Seconds, Size
-from foreshape_wire.reading import LeverName
+from foreshape_wire.ids import CauseKey, HostName, Name, OrderKey, PlanKey, ServerKey, Text
+from foreshape_wire.quantity import Amount, Cores, Count, Instant, Memory, Seconds, Size
+from foreshape_wire.reading import LeverName, Resource
+
+MAX_SERVERS = 20_000
+"""Servers of one host in one message: ten times what a hypervisor can run."""
 
 
 class Mode(StrEnum):
@@ -24,23 +28,23 @@ class Mode(StrEnum):
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Resize one VM. A resource that is None stays as it is."""
 
-    order: OrderId
-    cause: CauseId
-    plan: PlanId
-    server: ServerId
+    order: Annotated[OrderKey, msgspec.Meta(min_length=1)]
+    cause: CauseKey
+    plan: PlanKey
+    server: ServerKey
     cpu: Cores | None
     memory: Memory | None
     floor: Size
     ceiling: Size
     issued_at: Instant
     expires_at: Instant
-    reason: str
+    reason: Text
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
     """What a cut-off agent must still honour for one VM."""
 
-    server: ServerId
+    server: ServerKey
     floor: Size
     entitlement: Size
 
@@ -48,18 +52,18 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
 class Desired(msgspec.Struct, frozen=True, kw_only=True):
     """The controller's reply to a report: everything a host should do and hold, whole each time."""
 
-    version: int
+    version: Count
     host: Name
     issued_at: Instant
     mode: Mode
-    accepted: tuple[int, ...] = ()
+    accepted: Annotated[tuple[Count, ...], msgspec.Meta(max_length=100_000)] = ()
     """Sequence numbers that are durably stored: the spool may forget them."""
-    orders: tuple[Order, ...] = ()
+    orders: Annotated[tuple[Order, ...], msgspec.Meta(max_length=MAX_SERVERS)] = ()
     """Open orders. Repeated until settled; carrying one out twice changes nothing."""
-    guards: tuple[Guard, ...] = ()
+    guards: Annotated[tuple[Guard, ...], msgspec.Meta(max_length=MAX_SERVERS)] = ()
     cards_wanted: bool = False
     """The controller lacks this host's cards: send them with the next report."""
-    token: str = ""
+    token: Annotated[str, msgspec.Meta(max_length=1024)] = ""
     """A new token that replaces the one used, from the next report on; empty: keep it."""
 
     @property
@@ -92,23 +96,21 @@ class Origin(StrEnum):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one action on one resource of one VM. Amounts in cores or MiB, by resource."""
 
-    order: OrderId
-    cause: CauseId
-    server: ServerId
-    resource: str
-    """``cpu`` or ``memory``."""
+    order: OrderKey
+    cause: CauseKey
+    server: ServerKey
+    resource: Resource
     verdict: Verdict
     origin: Origin
     at: Instant
-    before: float
-    target: float
-    after: float
+    before: Amount
+    target: Amount
+    after: Amount
     """What was measured at the end, whatever the verdict."""
-    code: str
+    code: Name
     """A stable word for machines: ``guest_vcpus``, ``balloon_measured``, ``stale_order``, ``balloon_short`` …"""
-    reason: str
-    """A sentence for people."""
+    reason: Text
     lever: LeverName | None = None
-    proof: str = ""
+    proof: Text = ""
     took_s: Seconds = 0.0
     retry: bool = False

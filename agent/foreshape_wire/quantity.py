@@ -103,5 +103,20 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 """A duration in seconds."""
 
+Window = Annotated[float, msgspec.Meta(ge=0, le=86400)]
+"""Length of a cycle in seconds. A rate taken over more than a day is no rate."""
+
 Instant = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 """Seconds since the epoch, UTC."""
+
+Amount = Annotated[float, msgspec.Meta(ge=0, le=MAX_MIB)]
+"""Cores or MiB, by the resource named beside it."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""How many; fits a database's integer."""
+
+Cpus = Annotated[int, msgspec.Meta(ge=1, le=int(MAX_CORES))]
+"""CPUs of a machine."""
+
+GuestVcpus = Annotated[int, msgspec.Meta(ge=0, le=int(MAX_CORES))]
+"""vCPUs that a guest has online."""

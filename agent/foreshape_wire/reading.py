@@ -5,11 +5,15 @@ Counters only grow; a smaller value than before means that the domain was restar
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
-from foreshape_wire.ids import ServerId
-from foreshape_wire.quantity import Cores, Memory, Size
+from foreshape_wire.ids import Label, Name, ServerKey, Text
+from foreshape_wire.quantity import Amount, Cores, Memory, Size
+
+Resource = Annotated[str, msgspec.Meta(pattern=r"^(cpu|memory)(?![\s\S])")]
+"""``cpu`` (amounts in cores) or ``memory`` (amounts in MiB)."""
 
 
 class DomainState(StrEnum):
@@ -27,12 +31,12 @@ class DomainState(StrEnum):
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who a domain is. Nova's words are empty where the domain was not made by Nova."""
 
-    server: ServerId
-    name: str
-    project: str = ""
-    flavor: str = ""
-    image: str = ""
-    display_name: str = ""
+    server: ServerKey
+    name: Name
+    project: Label = ""
+    flavor: Label = ""
+    image: Label = ""
+    display_name: Label = ""
 
 
 class LeverName(StrEnum):
@@ -57,10 +61,10 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     lever: LeverName
-    lowest: float = 0.0
-    highest: float = 0.0
-    granule: float = 0.0
-    reason: str = ""
+    lowest: Amount = 0.0
+    highest: Amount = 0.0
+    granule: Amount = 0.0
+    reason: Text = ""
 
     @property
     def usable(self) -> bool:

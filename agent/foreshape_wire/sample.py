@@ -1,10 +1,12 @@
 """What an agent tells about its domains and its host: rates and demand over one cycle, and the report that carries them."""
 
+from typing import Annotated
+
 import msgspec
 
-from foreshape_wire.ids import HostName, Name, ServerId
-from foreshape_wire.order import Outcome
-from foreshape_wire.quantity import Cores, Instant, Memory, Rate, Seconds, Share, Size
+from foreshape_wire.ids import HostName, Label, Name, ServerKey, Text
+from foreshape_wire.order import MAX_SERVERS, Outcome
+from foreshape_wire.quantity import Cores, Count, Cpus, GuestVcpus, Instant, Memory, Rate, Share, Size, Window
 from foreshape_wire.reading import Capability, DomainState, Identity
 
 
@@ -21,7 +23,7 @@ class CpuSample(msgspec.Struct, frozen=True, kw_only=True):
     """Use at 97 % of the allocation or more: the true demand may be higher."""
     confidence: Share
     """How far the demand can be trusted: 1 = all three parts measured."""
-    guest_vcpus: int | None = None
+    guest_vcpus: GuestVcpus | None = None
     """vCPUs the guest itself has online."""
 
 
@@ -53,20 +55,20 @@ class IoSample(msgspec.Struct, frozen=True, kw_only=True):
 class VmSample(msgspec.Struct, frozen=True, kw_only=True):
     """One VM over one cycle. A part is None when nothing honest can be said; ``note`` says why."""
 
-    server: ServerId
+    server: ServerKey
     state: DomainState
-    window_s: Seconds
+    window_s: Window
     """Length of the cycle that the rates are taken over; 0 for the first sight of a domain."""
     cpu: CpuSample | None = None
     memory: MemorySample | None = None
     io: IoSample | None = None
-    note: str = ""
+    note: Text = ""
 
 
 class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     """The hypervisor over one cycle."""
 
-    cpus: int
+    cpus: Cpus
     memory_total: Memory
     memory_available: Memory
     cpu_used: Cores
@@ -85,7 +87,7 @@ class DomainCard(msgspec.Struct, frozen=True, kw_only=True):
     entitlement: Size
     ceiling: Size
     allocation: Size
-    capabilities: tuple[Capability, ...]
+    capabilities: Annotated[tuple[Capability, ...], msgspec.Meta(max_length=64)]
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,28 +95,28 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
     since: Instant
     until: Instant
-    reports: int
+    reports: Count
 
 
 class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     """One cycle of one host. (host, epoch, sequence) names it for ever: a replay changes nothing."""
 
-    version: int
+    version: Count
     host: Name
     epoch: Name
     """Identity of the spool the number was given by: a new spool starts a new epoch."""
-    sequence: int
+    sequence: Count
     taken_at: Instant
     """When the samples were taken (the agent's clock)."""
-    samples: tuple[VmSample, ...]
+    samples: Annotated[tuple[VmSample, ...], msgspec.Meta(max_length=MAX_SERVERS)]
     host_sample: HostSample | None = None
-    outcomes: tuple[Outcome, ...] = ()
-    cards: tuple[DomainCard, ...] | None = None
+    outcomes: Annotated[tuple[Outcome, ...], msgspec.Meta(max_length=MAX_SERVERS)] = ()
+    cards: Annotated[tuple[DomainCard, ...], msgspec.Meta(max_length=MAX_SERVERS)] | None = None
     """All domains' cards; None means unchanged since the last report that had them."""
     gap: Gap | None = None
-    safe_mode: str = ""
+    safe_mode: Text = ""
     """Why the agent acts on no order now (fail to static, stopped); empty when it does."""
-    agent_version: str = ""
+    agent_version: Label = ""
 
     @property
     def host_name(self) -> HostName:
