@@ -1,0 +1,136 @@
+"""The command's door to the controller's API: the only place of the CLI that imports httpx."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from foreshape_controller.cli.errors import CliError, NotPermitted, Unreachable, UsageError
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the controller is, and by what right it is asked."""
+
+    url: str
+    token_file: Path
+    ca_file: Path | None = None
+    timeout_s: float = 15.0
+
+
+def segment(text: str) -> str:
+    """A name as one part of a path, whatever characters it has."""
+    return quote(text, safe="")
+
+
+class Client:
+    """Asks the controller; every way it can go wrong becomes a CliError that says what to do."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._token = _read_token(access.token_file)
+        self._http = httpx.Client(
+            base_url=_checked_url(access.url),
+            verify=_trust(access),
+            timeout=access.timeout_s,
+            headers={"Authorization": f"Bearer {self._token}"} if self._token else {},
+        )
+
+    def get(self, path: str, **params: str | float) -> Any:
+        return self._ask("GET", path, params=params)
+
+    def put(self, path: str, body: dict[str, Any]) -> Any:
+        return self._ask("PUT", path, json=body)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        return self._ask("POST", path, json=body)
+
+    def delete(self, path: str) -> Any:
+        return self._ask("DELETE", path)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _ask(self, method: str, path: str, **kwargs: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **kwargs)
+        except httpx.HTTPError as e:
+            raise Unreachable(self._why_unreachable(e)) from e
+        if response.is_success:
+            return self._body(response)
+        raise self._refusal(response)
+
+    def _why_unreachable(self, error: httpx.HTTPError) -> str:
+        said = str(error)
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            return f"the certificate of {self._access.url} is not trusted: give the controller's CA with --ca-file or FORESHAPE_CA_FILE"
+        if isinstance(error, httpx.RemoteProtocolError) or "SSL" in said:
+            return f"{self._access.url} does not speak this protocol ({said}): check http or https, and the port, in --url"
+        why = "no answer in time" if isinstance(error, httpx.TimeoutException) else _short(said)
+        return f"cannot reach the controller at {self._access.url}: {why}; is foreshape-controller running? set --url or FORESHAPE_URL"
+
+    def _body(self, response: httpx.Response) -> Any:
+        if not response.content:
+            return {}
+        try:
+            return response.json()
+        except ValueError as e:
+            raise CliError(f"{self._access.url} answers, but not as a Foreshape controller does: check --url") from e
+
+    def _refusal(self, response: httpx.Response) -> CliError:
+        detail = _detail(response)
+        if response.status_code in {401, 403}:
+            token = f"the token in {self._access.token_file}" if self._token else f"there is no token file {self._access.token_file}"
+            return NotPermitted(f"not permitted: {detail} ({token}; set --token-file or FORESHAPE_TOKEN_FILE)")
+        if response.status_code in {502, 503, 504}:
+            return Unreachable(f"the controller at {self._access.url} cannot answer now: {detail}")
+        return CliError(detail)
+
+
+def _detail(response: httpx.Response) -> str:
+    """The problem's own words (RFC 9457), else the status."""
+    try:
+        problem = response.json()
+        return str(problem.get("detail") or problem["title"])
+    except (ValueError, KeyError, AttributeError):
+        return f"HTTP {response.status_code} {response.reason_phrase}"
+
+
+def _short(said: str) -> str:
+    """``[Errno 111] Connection refused`` without its number."""
+    text = said.rsplit("] ", 1)[-1] or "no connection"
+    return text[:1].lower() + text[1:]
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as e:
+        raise UsageError(f"--url {url!r} is not a URL: {e}") from e
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise UsageError(f"--url {url!r}: write it as https://HOST:PORT")
+    return url
+
+
+def _read_token(path: Path) -> str:
+    """Empty when there is no such file: the controller then says what it needs."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as e:
+        why = getattr(e, "strerror", None) or "not a text file"
+        raise NotPermitted(f"cannot read the token file {path}: {why.lower()}; run as a user who may, or set --token-file") from e
+
+
+def _trust(access: Access) -> Any:
+    if access.ca_file is None:
+        return True
+    import ssl  # noqa: PLC0415 - only needed for a private CA; start-up time of a command counts
+
+    try:
+        return ssl.create_default_context(cafile=str(access.ca_file))
+    except (OSError, ssl.SSLError) as e:
+        raise UsageError(f"--ca-file {access.ca_file} cannot be used: {e.strerror or e}") from e

@@ -1,0 +1,28 @@
+"""``foreshape summary``: the fleet in one row."""
+
+from argparse import Namespace
+from typing import Any
+
+from foreshape_controller.cli.view import ShowView, amounts
+
+
+class Summary(ShowView):
+    """Show the whole fleet: demand, allocation, entitlement, decisions and orders."""
+
+    columns = (
+        ("Hosts reporting", lambda r: f"{r['hosts_fresh']} of {r['hosts']}"),
+        ("Servers", lambda r: r["servers"]),
+        ("Cores wants / has / sold", lambda r: amounts(r["cpu_demand_cores"], r["cpu_allocated_cores"], r["cpu_entitled_cores"], digits=1)),
+        (
+            "GiB wants / has / sold",
+            lambda r: amounts(*(r[f"memory_{k}_mib"] / 1024 for k in ("demand", "allocated", "entitled")), digits=1),
+        ),
+        ("Decisions", lambda r: r["decisions"]),
+        ("Changed by the forecast", lambda r: r["decisions_changed_by_forecast"]),
+        ("Orders", lambda r: f"{r['orders']}: {r['orders_applied']} applied, {r['orders_refused']} refused, {r['orders_failed']} failed"),
+        ("Reflexes", lambda r: r["reflexes"]),
+        ("Simulated", lambda r: "yes" if r["simulated"] else "no"),
+    )
+
+    def ask(self, parsed: Namespace) -> Any:  # noqa: ARG002 - no arguments
+        return self.app.client.get("/v1/summary")

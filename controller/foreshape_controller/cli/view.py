@@ -1,0 +1,169 @@
+"""How answers are shown: ``-f json|yaml|csv`` gives the API's own fields, ``table`` and ``text`` what fits a person's eye.
+
+``-c`` may name any of both. A simulated cloud says so on every screen a person reads.
+"""
+
+import csv
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TextIO
+
+from cliff.columns import FormattableColumn
+from cliff.formatters.base import SingleFormatter
+from cliff.lister import Lister
+from cliff.show import ShowOne
+from stevedore import ExtensionManager
+from stevedore.extension import Extension
+
+Row = dict[str, Any]
+Columns = tuple[tuple[str, Callable[[Row], Any]], ...]
+"""Header, and how its cell is made from the API's answer."""
+
+MACHINE = ("json", "yaml", "csv")
+SIMULATED = "SIMULATED: these hosts and servers do not exist."
+
+
+class Structure(FormattableColumn[Any]):  # type: ignore[misc]
+    """A nested value: itself for machines, one line per item for people."""
+
+    def human_readable(self) -> str:
+        items = self._value
+        if isinstance(items, dict):
+            return "\n".join(f"{k}: {v}" for k, v in items.items())
+        return "\n".join(_line(i) for i in items)
+
+
+def _line(item: Any) -> str:
+    return ", ".join(f"{k}={v}" for k, v in item.items() if v not in ("", None)) if isinstance(item, dict) else str(item)
+
+
+def cell(value: Any) -> Any:
+    """A value as a cell: nested ones are wrapped so that JSON keeps their structure."""
+    return Structure(value) if isinstance(value, dict | list | tuple) else value
+
+
+class CsvSingle(SingleFormatter):  # type: ignore[misc]
+    """One object as a header and one row; cliff itself has CSV for lists only."""
+
+    def add_argument_group(self, parser: ArgumentParser) -> None:
+        """No options."""
+
+    def emit_one(self, column_names: Sequence[str], data: Iterable[Any], stdout: TextIO, parsed_args: Namespace) -> None:  # noqa: ARG002
+        writer = csv.writer(stdout, quoting=csv.QUOTE_NONNUMERIC, lineterminator=os.linesep)
+        writer.writerow(column_names)
+        writer.writerow([d.machine_readable() if isinstance(d, FormattableColumn) else d for d in data])
+
+
+class _Text(CsvSingle):
+    """A name for ``-f text``: what it prints is the command's own ``text``."""
+
+
+class _View:
+    """What lists and single objects share: the client, the choice of columns, the word SIMULATED."""
+
+    columns: Columns = ()
+    text_default = False
+    """Whether ``-f text`` exists and is the default: the command then has ``text``."""
+    app: Any
+    default_machine_columns: tuple[str, ...] = ()
+
+    def ask(self, parsed: Namespace) -> Any:
+        """The API's answer; commands implement it."""
+        raise NotImplementedError
+
+    def text(self, answer: Any, parsed: Namespace) -> str:
+        """The answer as text for a person."""
+        raise NotImplementedError
+
+    def say_if_simulated(self, parsed: Namespace) -> None:
+        if parsed.formatter not in MACHINE and self.app.client.get("/v1/summary").get("simulated"):
+            self.app.stdout.write(f"{SIMULATED}\n")
+
+    def chosen(self, parsed: Namespace, first: Row) -> Columns:
+        """Machines get every field; people the short columns, or any field they name with ``-c``."""
+        raw: Columns = tuple((key, lambda row, key=key: row.get(key)) for key in first)
+        if parsed.formatter in MACHINE and not parsed.columns:
+            return raw
+        if not parsed.columns:
+            return self.columns or raw
+        taken = {header.lower().replace(" ", "_") for header, _ in raw}
+        return raw + tuple(c for c in self.columns if c[0].lower().replace(" ", "_") not in taken)
+
+    def with_formatters(self, manager: ExtensionManager[Any], extra: dict[str, type]) -> ExtensionManager[Any]:
+        """The formatters that cliff lacks, only in our own commands (an entry point would change every cliff program here)."""
+        for name, factory in extra.items():
+            if name not in manager.names():
+                manager.extensions.append(Extension(name, None, factory, factory()))
+        return manager
+
+
+class ListView(_View, Lister):  # type: ignore[misc]
+    """A list of the API's objects."""
+
+    def _load_formatter_plugins(self) -> ExtensionManager[Any]:
+        manager = ExtensionManager(self.formatter_namespace, invoke_on_load=True)
+        return self.with_formatters(manager, {"text": _Text} if self.text_default else {})
+
+    @property
+    def formatter_default(self) -> str:
+        return "text" if self.text_default else "table"
+
+    def rows(self, answer: Any) -> Sequence[Row]:
+        """Rows of an answer that is not itself a list."""
+        return list(answer)
+
+    def run(self, parsed: Namespace) -> int:
+        if parsed.formatter == "text":
+            return _print_text(self, parsed)
+        return int(super().run(parsed))
+
+    def take_action(self, parsed: Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        rows = self.rows(self.ask(parsed))
+        self.say_if_simulated(parsed)
+        columns = self.chosen(parsed, rows[0]) if rows else self.columns
+        return [c[0] for c in columns], [[cell(make(row)) for _, make in columns] for row in rows]
+
+
+class ShowView(_View, ShowOne):  # type: ignore[misc]
+    """One of the API's objects."""
+
+    def _load_formatter_plugins(self) -> ExtensionManager[Any]:
+        manager = ExtensionManager(self.formatter_namespace, invoke_on_load=True)
+        extra: dict[str, type] = {"csv": CsvSingle}
+        return self.with_formatters(manager, extra | ({"text": _Text} if self.text_default else {}))
+
+    @property
+    def formatter_default(self) -> str:
+        return "text" if self.text_default else "table"
+
+    def run(self, parsed: Namespace) -> int:
+        if parsed.formatter == "text":
+            return _print_text(self, parsed)
+        return int(super().run(parsed))
+
+    def take_action(self, parsed: Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        answer = self.ask(parsed)
+        self.say_if_simulated(parsed)
+        columns = self.chosen(parsed, answer)
+        return [c[0] for c in columns], [cell(make(answer)) for _, make in columns]
+
+
+def _print_text(view: _View, parsed: Namespace) -> int:
+    answer = view.ask(parsed)
+    view.say_if_simulated(parsed)
+    view.app.stdout.write(view.text(answer, parsed).rstrip("\n") + "\n")
+    return 0
+
+
+def amounts(*values: float | None, digits: int = 2) -> str:
+    """``0.52 / 1.00 / 4.00``, with ``-`` for what is not known."""
+    return " / ".join("-" if v is None else f"{v:.{digits}f}" for v in values)
+
+
+def ago(seconds: float) -> str:
+    """An age, in the unit a person would say."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

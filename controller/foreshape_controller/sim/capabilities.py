@@ -1,0 +1,44 @@
+"""Which levers a simulated server has now, and why not the others: the same cases as on real hypervisors."""
+
+from foreshape_controller.sim.guest import VIRTIO_BLOCK_MIB, SimVm
+from foreshape_wire.reading import Capability, LeverName
+
+LEAST_CAP = 0.01
+"""The kernel's smallest quota: 1 ms of a period of 100 ms."""
+LEAST_BALLOON_MIB = 128.0
+
+
+def capabilities(vm: SimVm) -> tuple[Capability, ...]:
+    """All five levers, each with its range or its reason."""
+    return (_quota(vm), _guest(vm), _hotplug(vm), _balloon(vm), _virtio(vm))
+
+
+def _quota(vm: SimVm) -> Capability:
+    return Capability(lever=LeverName.CPU_QUOTA, lowest=LEAST_CAP, highest=float(vm.spec.most_cores), granule=0.01)
+
+
+def _guest(vm: SimVm) -> Capability:
+    if not vm.spec.has_agent:
+        return Capability(lever=LeverName.CPU_GUEST, reason="no guest agent channel (image property hw_qemu_guest_agent)")
+    return Capability(lever=LeverName.CPU_GUEST, lowest=1.0, highest=float(vm.plugged), granule=1.0)
+
+
+def _hotplug(vm: SimVm) -> Capability:
+    spec = vm.spec
+    if spec.most_cores <= spec.cores:
+        return Capability(lever=LeverName.CPU_HOTPLUG, reason="all vCPUs are plugged: the domain was defined without room for more")
+    lowest = spec.cores if spec.can_unplug else vm.plugged
+    return Capability(lever=LeverName.CPU_HOTPLUG, lowest=float(lowest), highest=float(spec.most_cores), granule=1.0)
+
+
+def _balloon(vm: SimVm) -> Capability:
+    if not vm.spec.has_balloon:
+        return Capability(lever=LeverName.MEM_BALLOON, reason="no balloon device")
+    return Capability(lever=LeverName.MEM_BALLOON, lowest=min(LEAST_BALLOON_MIB, vm.spec.mib), highest=vm.spec.mib, granule=1.0)
+
+
+def _virtio(vm: SimVm) -> Capability:
+    room = vm.spec.most_mib - vm.spec.mib
+    if room <= 0:
+        return Capability(lever=LeverName.MEM_VIRTIO, reason="no virtio-mem device")
+    return Capability(lever=LeverName.MEM_VIRTIO, lowest=0.0, highest=room, granule=VIRTIO_BLOCK_MIB)

@@ -1,0 +1,192 @@
+"""One simulated server: what it was sold, what it has, and how it behaves when its levers are pulled.
+
+It behaves as measured on real guests: a balloon needs a second or so and stops short of what the guest must keep; a
+working set larger than the memory swaps in; a cap below the runnable vCPUs shows as throttled time; guest numbers freeze
+when nobody asks for them.
+"""
+
+from dataclasses import dataclass
+from math import exp
+
+from foreshape_controller.sim.demand import Wish, Workload
+from foreshape_wire.ids import HostName, ServerId
+
+BALLOON_GIVES_S = 0.1
+BALLOON_TAKES_S = 0.4
+"""Time constants of the balloon: memory given to the guest, and taken from it."""
+VIRTIO_BLOCK_MIB = 2.0
+KEEPS = 0.85
+"""Part of its working set that a guest never gives to the balloon; the rest it swaps."""
+QEMU_MIB = 60.0
+SWAP_SHARE_S = 0.05
+"""Part of the missing memory that is swapped in each second."""
+
+
+@dataclass(frozen=True)
+class VmSpec:
+    """What does not change while a simulated server lives."""
+
+    server: ServerId
+    name: str
+    host: HostName
+    project: str
+    flavor: str
+    image: str
+    cores: int
+    mib: float
+    """cores, mib: what its flavor sold and it was started with."""
+    most_cores: int
+    most_mib: float
+    """What it can reach live: the flavor, or more where it was defined with room for hot-add."""
+    workload: Workload
+    has_agent: bool = True
+    has_balloon: bool = True
+    asked_for_stats: bool = True
+    """Whether its balloon is asked for the guest's numbers from the start."""
+    can_unplug: bool = True
+    born: float = 0.0
+    dies: float = float("inf")
+
+    @property
+    def hot_add(self) -> bool:
+        return self.most_cores > self.cores or self.most_mib > self.mib
+
+    @property
+    def reserve(self) -> float:
+        """MiB that the guest's kernel keeps for itself: the guest calls the rest available."""
+        return 24.0 + 0.016 * self.mib
+
+
+@dataclass
+class Counters:
+    """Only grow, until the domain is started anew. Seconds and MiB."""
+
+    run: float = 0.0
+    waiting: float = 0.0
+    throttled: float = 0.0
+    swap_in: float = 0.0
+    swap_out: float = 0.0
+    faults: float = 0.0
+    read: float = 0.0
+    written: float = 0.0
+    received: float = 0.0
+    sent: float = 0.0
+
+
+@dataclass(frozen=True)
+class GuestNumbers:
+    """What the guest last said of itself, MiB."""
+
+    at: float
+    available: float
+    usable: float
+    swap_in: float
+    swap_out: float
+    faults: float
+
+
+class SimVm:
+    """State of one simulated server. Time passes for it only in ``run`` (its host shares out the CPUs)."""
+
+    def __init__(self, spec: VmSpec, booted_at: float) -> None:
+        self.spec = spec
+        self.boots = 0
+        self.busy_until = 0.0
+        self.boot(booted_at)
+
+    def boot(self, at: float) -> None:
+        """Start anew at the size of the flavor; counters and caps begin again."""
+        spec = self.spec
+        self.boots += 1
+        self.booted_at = at
+        self.cap: float | None = None
+        self.plugged = spec.cores
+        self.online = spec.cores
+        self.balloon = self.balloon_target = spec.mib
+        self.virtio = self.virtio_target = 0.0
+        self.stats_period_s = 10 if spec.asked_for_stats else 0
+        self.counters = Counters()
+        self.wish = Wish(0.0, 0.0)
+        self.rss = QEMU_MIB + spec.reserve
+        self.told = self._numbers(at)
+
+    @property
+    def instance(self) -> str:
+        return f"{self.boots}@{self.booted_at:.0f}"
+
+    @property
+    def usable_vcpus(self) -> int:
+        return min(self.plugged, self.online)
+
+    @property
+    def cpu(self) -> float:
+        """Cores it could use now."""
+        return min(float(self.usable_vcpus), self.cap if self.cap is not None else float(self.usable_vcpus))
+
+    @property
+    def memory(self) -> float:
+        """MiB it has now."""
+        return self.balloon + self.virtio
+
+    @property
+    def needs(self) -> Wish:
+        """What it would need to have to miss nothing: demand, and the working set plus what its kernel keeps."""
+        return Wish(self.wish.cpu, self.wish.memory + self.spec.reserve)
+
+    def wants(self, t: float) -> float:
+        """Look at the workload; returns the cores its runnable threads would take within its cap."""
+        self.wish = self.spec.workload.at(t)
+        return min(self.wish.cpu, self.cpu)
+
+    def run(self, got: float, at: float, dt: float) -> None:
+        """Let ``dt`` seconds pass from ``at`` on, in which it had ``got`` cores."""
+        c = self.counters
+        runnable = min(self.wish.cpu, float(self.usable_vcpus))
+        within_cap = min(runnable, self.cpu)
+        c.run += got * dt
+        c.waiting += (within_cap - got) * dt
+        c.throttled += (runnable - within_cap) * dt
+        self._move_memory(dt)
+        self._swap(dt)
+        self._io(got, dt)
+        self.rss = min(self.memory + QEMU_MIB, max(self.rss, self.wish.memory + self.spec.reserve + QEMU_MIB))
+        if self.spec.has_balloon and self.stats_period_s > 0:
+            self.told = self._numbers(at + dt)
+
+    def _move_memory(self, dt: float) -> None:
+        least = KEEPS * self.wish.memory
+        self.balloon = _towards(self.balloon, max(self.balloon_target, least - self.virtio, 0.0), dt)
+        goal = self.virtio_target
+        if goal < self.virtio:  # only blocks that nobody uses can be unplugged
+            goal = max(goal, min(self.virtio, self.wish.memory + self.spec.reserve - self.balloon))
+        self.virtio = _towards(self.virtio, goal, dt)
+
+    def _swap(self, dt: float) -> None:
+        short = self.wish.memory - (self.memory - self.spec.reserve)
+        if short <= 0:
+            return
+        self.counters.swap_in += short * SWAP_SHARE_S * dt
+        self.counters.swap_out += short * SWAP_SHARE_S * dt
+        self.counters.faults += short * SWAP_SHARE_S * dt * 256 / 8  # a cluster of eight pages a fault
+
+    def _io(self, got: float, dt: float) -> None:
+        """I/O follows the CPU: some MiB per core-second."""
+        c = self.counters
+        c.read += 0.4 * got * dt
+        c.written += 0.8 * got * dt
+        c.received += 0.3 * got * dt
+        c.sent += 0.5 * got * dt
+
+    def _numbers(self, at: float) -> GuestNumbers:
+        available = max(1.0, self.memory - self.spec.reserve)
+        usable = max(0.01 * available, available - self.wish.memory)
+        c = self.counters
+        told = at if self.stats_period_s <= 0 else at - at % self.stats_period_s
+        return GuestNumbers(told, available, usable, c.swap_in, c.swap_out, c.faults)
+
+
+def _towards(now: float, goal: float, dt: float) -> float:
+    """Exponential approach; the last MiB at once."""
+    tau = BALLOON_GIVES_S if goal > now else BALLOON_TAKES_S
+    moved = now + (goal - now) * (1 - exp(-dt / tau))
+    return goal if abs(goal - moved) < 1.0 else moved
