@@ -41,5 +41,9 @@ class LinkRefused(Permanent):
     """The controller refused this agent or this report (401, 403, 4xx): the text says what to do."""
 
 
+class ReportRefused(LinkRefused):
+    """The controller refuses this one report for what it says (400, 413, 422): sending it again is no use, others may pass."""
+
+
 class SpoolFull(Temporary):
     """The spool cannot be written (disk full, read-only): the cycle goes on in memory."""

@@ -117,6 +117,8 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     safe_mode: Text = ""
     """Why the agent acts on no order now (fail to static, stopped); empty when it does."""
     agent_version: Label = ""
+    note: Text = ""
+    """What is wrong with the agent itself (hypervisor lost: its domains are unknown, not gone; spool in memory); empty when nothing is."""
 
     @property
     def host_name(self) -> HostName:
