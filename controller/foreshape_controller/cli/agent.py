@@ -15,7 +15,7 @@ class AgentEnroll(ShowView):
     text_default = True
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
-        parser: ArgumentParser = super().get_parser(prog_name)
+        parser = super().get_parser(prog_name)
         parser.add_argument("host", metavar="HOST", help="name of the hypervisor, as Nova knows it")
         return parser
 
@@ -46,11 +46,13 @@ class AgentEnroll(ShowView):
         )
 
 
-class AgentRevoke(Command):  # type: ignore[misc]
+class AgentRevoke(Command):
     """Take an agent's token away: its reports are refused from now on."""
 
+    app: Any
+
     def get_parser(self, prog_name: str) -> ArgumentParser:
-        parser: ArgumentParser = super().get_parser(prog_name)
+        parser = super().get_parser(prog_name)
         parser.add_argument("host", metavar="HOST", help="name of the hypervisor")
         return parser
 

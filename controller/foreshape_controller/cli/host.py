@@ -41,7 +41,7 @@ class HostShow(ShowView):
     """Show one hypervisor."""
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
-        parser: ArgumentParser = super().get_parser(prog_name)
+        parser = super().get_parser(prog_name)
         parser.add_argument("name", metavar="NAME", help="name of the host, as in host list")
         return parser
 

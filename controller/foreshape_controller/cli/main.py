@@ -23,8 +23,10 @@ DEFAULT_CA_FILE = "/var/lib/foreshape/tls/ca.pem"
 COMMANDS = "foreshape.cli"
 
 
-class Foreshape(App):  # type: ignore[misc]
+class Foreshape(App):
     """Global options, one client for the command, and errors as sentences with their exit code."""
+
+    DEFAULT_VERBOSE_LEVEL = 0  # cliff's own default shows the HTTP client's log lines
 
     def __init__(self) -> None:
         super().__init__(
@@ -35,8 +37,10 @@ class Foreshape(App):  # type: ignore[misc]
         self._client: Client | None = None
         self.failed: CliError | None = None
 
-    def build_option_parser(self, description: str, version: str, argparse_kwargs: dict[str, Any] | None = None) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super().build_option_parser(description, version, argparse_kwargs)
+    def build_option_parser(
+        self, description: str | None, version: str | None, argparse_kwargs: dict[str, Any] | None = None
+    ) -> argparse.ArgumentParser:
+        parser = super().build_option_parser(description, version, argparse_kwargs)
         parser.add_argument(
             "--url",
             metavar="URL",

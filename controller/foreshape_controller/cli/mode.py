@@ -18,7 +18,7 @@ class ModeGet(ShowView):
     """Show how far Foreshape may go in a scope."""
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
-        parser: ArgumentParser = super().get_parser(prog_name)
+        parser = super().get_parser(prog_name)
         parser.add_argument("--scope", metavar="SCOPE", default="cloud", help=SCOPE)
         return parser
 
@@ -30,7 +30,7 @@ class ModeSet(ShowView):
     """Say how far Foreshape may go in a scope: observe, advise or act."""
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
-        parser: ArgumentParser = super().get_parser(prog_name)
+        parser = super().get_parser(prog_name)
         parser.add_argument("mode", metavar="MODE", choices=tuple(FOLLOWS), help="observe, advise or act")
         parser.add_argument("--scope", metavar="SCOPE", default="cloud", help=SCOPE)
         parser.add_argument("--reason", metavar="TEXT", default="", help="why; kept with the change")

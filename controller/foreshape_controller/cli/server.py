@@ -36,7 +36,7 @@ class ServerList(ListView):
     )
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
-        parser: ArgumentParser = super().get_parser(prog_name)
+        parser = super().get_parser(prog_name)
         parser.add_argument("--host", metavar="NAME", help="only servers on this host")
         parser.add_argument("--project", metavar="ID", help="only servers of this project")
         return parser
@@ -65,11 +65,6 @@ class ServerShow(ShowView):
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
         return add_server(super().get_parser(prog_name))
-
-    @property
-    def columns(self) -> Any:
-        """The API's fields as they are; only the levers read as lines."""
-        return ()
 
     def ask(self, parsed: Namespace) -> Any:
         answer = self.app.client.get(server_path(parsed))

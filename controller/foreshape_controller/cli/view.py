@@ -7,6 +7,8 @@ import csv
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import EntryPoint
+from operator import methodcaller
 from typing import Any, TextIO
 
 from cliff.columns import FormattableColumn
@@ -24,7 +26,7 @@ MACHINE = ("json", "yaml", "csv")
 SIMULATED = "SIMULATED: these hosts and servers do not exist."
 
 
-class Structure(FormattableColumn[Any]):  # type: ignore[misc]
+class Structure(FormattableColumn[Any]):
     """A nested value: itself for machines, one line per item for people."""
 
     def human_readable(self) -> str:
@@ -43,7 +45,7 @@ def cell(value: Any) -> Any:
     return Structure(value) if isinstance(value, dict | list | tuple) else value
 
 
-class CsvSingle(SingleFormatter):  # type: ignore[misc]
+class CsvSingle(SingleFormatter):
     """One object as a header and one row; cliff itself has CSV for lists only."""
 
     def add_argument_group(self, parser: ArgumentParser) -> None:
@@ -82,7 +84,7 @@ class _View:
 
     def chosen(self, parsed: Namespace, first: Row) -> Columns:
         """Machines get every field; people the short columns, or any field they name with ``-c``."""
-        raw: Columns = tuple((key, lambda row, key=key: row.get(key)) for key in first)
+        raw: Columns = tuple((key, methodcaller("get", key)) for key in first)
         if parsed.formatter in MACHINE and not parsed.columns:
             return raw
         if not parsed.columns:
@@ -94,15 +96,16 @@ class _View:
         """The formatters that cliff lacks, only in our own commands (an entry point would change every cliff program here)."""
         for name, factory in extra.items():
             if name not in manager.names():
-                manager.extensions.append(Extension(name, None, factory, factory()))
+                entry = EntryPoint(name, f"{factory.__module__}:{factory.__name__}", manager.namespace)
+                manager.extensions.append(Extension(name, entry, factory, factory()))
         return manager
 
 
-class ListView(_View, Lister):  # type: ignore[misc]
+class ListView(_View, Lister):
     """A list of the API's objects."""
 
     def _load_formatter_plugins(self) -> ExtensionManager[Any]:
-        manager = ExtensionManager(self.formatter_namespace, invoke_on_load=True)
+        manager: ExtensionManager[Any] = ExtensionManager(self.formatter_namespace, invoke_on_load=True)
         return self.with_formatters(manager, {"text": _Text} if self.text_default else {})
 
     @property
@@ -125,11 +128,11 @@ class ListView(_View, Lister):  # type: ignore[misc]
         return [c[0] for c in columns], [[cell(make(row)) for _, make in columns] for row in rows]
 
 
-class ShowView(_View, ShowOne):  # type: ignore[misc]
+class ShowView(_View, ShowOne):
     """One of the API's objects."""
 
     def _load_formatter_plugins(self) -> ExtensionManager[Any]:
-        manager = ExtensionManager(self.formatter_namespace, invoke_on_load=True)
+        manager: ExtensionManager[Any] = ExtensionManager(self.formatter_namespace, invoke_on_load=True)
         extra: dict[str, type] = {"csv": CsvSingle}
         return self.with_formatters(manager, extra | ({"text": _Text} if self.text_default else {}))
 
