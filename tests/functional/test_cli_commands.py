@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sim_support import CannedApi, canned_api
 
 from foreshape_controller.cli.main import main
 from foreshape_controller.model import answers
+from sim_support import CannedApi, canned_api
 
 pytestmark = pytest.mark.functional
 
@@ -210,7 +210,14 @@ def test_an_answer_of_another_shape_is_no_traceback(api, token, capsys):
 
 @pytest.mark.parametrize(
     "words",
-    [("server", "lst"), ("mode", "set", "maybe"), ("why",), ("why", "a", "--at", "tomorrow"), ("demo", "--minutes", "-1"), ("host", "list", "-f", "xml")],
+    [
+        ("server", "lst"),
+        ("mode", "set", "maybe"),
+        ("why",),
+        ("why", "a", "--at", "tomorrow"),
+        ("demo", "--minutes", "-1"),
+        ("host", "list", "-f", "xml"),
+    ],
     ids=" ".join,
 )
 def test_words_that_make_no_sense_are_exit_2(api, token, words):
@@ -246,6 +253,4 @@ def test_the_usual_address_and_token_file_are_the_controller_s_defaults():
     from foreshape_controller.config import ApiSettings
 
     assert f"http://{ApiSettings().bind}:{ApiSettings().port}" == module.DEFAULT_URL
-    assert module.DEFAULT_TOKEN_FILE == ApiSettings().admin_token_file
-
-
+    assert ApiSettings().admin_token_file == module.DEFAULT_TOKEN_FILE

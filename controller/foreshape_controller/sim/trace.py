@@ -64,19 +64,21 @@ def read_trace(path: Path, count: int, seed: int) -> tuple[TraceVm, ...]:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        names = _names(pq.read_table(path, columns=["vm"]), path)
-        chosen = _choose(names, count, seed)
-        has = set(pq.read_schema(path).names)
-        missing = [c for c in NEEDED if c not in has]
-        if missing:
-            raise TraceError(f"{path}: not a canonical trace, column {missing[0]!r} is missing")
-        wanted = [*NEEDED, *(c for c in OPTIONAL if c in has)]
+        wanted = _columns(set(pq.read_schema(path).names), path)
+        chosen = _choose(_names(pq.read_table(path, columns=["vm"]), path), count, seed)
         table = pq.read_table(path, columns=wanted, filters=[("vm", "in", chosen)])
     except FileNotFoundError as e:
         raise TraceError(f"{path}: no such file") from e
     except (OSError, pa.ArrowException) as e:
         raise TraceError(f"{path}: not a Parquet trace: {e}") from e
     return tuple(_vm(table, name) for name in chosen)
+
+
+def _columns(has: set[str], path: Path) -> list[str]:
+    missing = [c for c in NEEDED if c not in has]
+    if missing:
+        raise TraceError(f"{path}: not a canonical trace, column {missing[0]!r} is missing")
+    return [*NEEDED, *(c for c in OPTIONAL if c in has)]
 
 
 def _names(table: Any, path: Path) -> list[str]:
@@ -103,8 +105,7 @@ def _vm(table: Any, name: str) -> TraceVm:
     cpu = _grid(rows, "cpu_cores", index, n)
     peak = np.fmax(cpu, _grid(rows, "cpu_cores_max", index, n))
     cores = float(np.nanmax(_grid(rows, "cpu_cap_cores", index, n)))
-    mib = np.nanmax(_grid(rows, "mem_cap_mib", index, n), initial=0.0)
-    mib = float(mib) if mib > 0 else cores * USUAL_MIB_PER_CORE
+    mib = float(np.nanmax(_grid(rows, "mem_cap_mib", index, n), initial=0.0)) or cores * USUAL_MIB_PER_CORE
     memory = _grid(rows, "mem_mib", index, n)
     memory = np.full(n, 0.3 * mib) if np.isnan(memory).all() else memory
     return TraceVm(name=name, cores=max(1.0, cores), mib=max(512.0, mib), cpu=_hold(cpu), peak=_hold(peak), memory=_hold(memory))
