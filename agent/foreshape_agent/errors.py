@@ -33,6 +33,14 @@ class LeverRejected(Permanent):
     """The hypervisor or the guest said no to a change."""
 
 
+class LeverUnsafe(LeverRejected):
+    """Not even tried, because trying is known to harm the domain; ``code`` is the outcome's word."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
 class LinkDown(Temporary):
     """The controller cannot be reached, or answers with 5xx."""
 

@@ -17,6 +17,7 @@ from foreshape_wire.reading import (
     VcpuReading,
 )
 
+SERVER = ServerId("00000000-0000-4000-8000-0000000000aa")
 NOT_SEEN = (DomainState.PAUSED, DomainState.SHUTOFF, DomainState.CRASHED)
 
 
@@ -46,7 +47,7 @@ class FakeClock:
 class FakeDomain:
     """One guest. Amounts in cores and MiB; whatever a test wants odd is a field."""
 
-    server: ServerId = ServerId("00000000-0000-4000-8000-0000000000aa")
+    server: ServerId = SERVER
     name: str = "vm"
     project: str = ""
     flavor: str = ""

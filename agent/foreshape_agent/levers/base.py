@@ -72,7 +72,10 @@ class Lever(Protocol):
     name: LeverName
 
     def apply(self, door: Hypervisor, domain: DomainReading, target: float, clock: Clock) -> Pull:
-        """Move the domain to the target (cores or MiB, inside the capability's range) and prove it.
+        """Move the domain to the target and prove it.
+
+        ``target`` is in the lever's own unit: cores (quota), vCPUs (guest, hotplug), MiB the balloon leaves,
+        MiB virtio-mem plugs beside the base memory. (A capability's range is always the domain's total.)
 
         Polls the guest or the measurement until a deadline of a few seconds; what is not seen by then is
         PENDING with the reason, and a later reading settles it (``settle``). Never raises for a refused or
