@@ -37,6 +37,8 @@ class History:
     entitlement: Floats
     first_seen: npt.NDArray[np.float64]
     step_s: int = STEP_S
+    doubtful: Floats | None = None
+    """Memory: [n, T], share of the bin's samples whose confidence was below one half (read from outside the guest)."""
 
     @property
     def bins(self) -> int:

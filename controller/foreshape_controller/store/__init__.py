@@ -1,1 +1,5 @@
-"""SQLAlchemy Core schema and Alembic migrations; history, journal, agents, modes."""
+"""What the controller remembers, in one database: history, inventory, journal, modes, agents, forecasts."""
+
+from foreshape_controller.store.store import Store
+
+__all__ = ["Store"]

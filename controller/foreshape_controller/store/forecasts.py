@@ -1,0 +1,57 @@
+"""The newest forecast of each series: what operators see as a fan, and what a restarted controller begins with."""
+
+import numpy as np
+from sqlalchemy import select
+
+from foreshape_controller.model.forecast import HALF_HOURS, LEVELS, Forecast
+from foreshape_controller.store.engine import Database
+from foreshape_controller.store.schema import forecasts
+
+STEPS = 6
+_Q = len(LEVELS)
+_SHAPES = ((STEPS, _Q), (HALF_HOURS, _Q), (_Q,), (_Q,))
+_ENDS = np.cumsum([int(np.prod(s)) for s in _SHAPES])
+
+
+class Forecasts:
+    """One row per series and resource, replaced by each newer forecast."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._put = db.upsert(forecasts, ["series", "resource"])
+
+    def save(self, forecast: Forecast) -> None:
+        """Keep a forecast of many series."""
+        f = forecast
+        parts = (f.steps, f.half_hours, f.peak30m, f.peak24h)
+        n = len(f.series)
+        flat = np.concatenate([np.asarray(p, dtype="<f4").reshape(n, -1) for p in parts], axis=1) if n else np.zeros((0, 0))
+        rows = [
+            (name, f.resource, f.origin, f.step_s, f.source[i], f.reason[i], float(f.age_s[i]), flat[i].tobytes())
+            for i, name in enumerate(f.series)
+        ]
+        with self._db.write() as conn:
+            self._put.run(conn, rows)
+
+    def latest(self, resource: str, series: str) -> Forecast | None:
+        """The newest forecast of one series: a Forecast of one row."""
+        query = select(forecasts).where(forecasts.c.series == series, forecasts.c.resource == resource)
+        with self._db.read() as conn:
+            row = conn.execute(query).one_or_none()
+        if row is None:
+            return None
+        flat = np.split(np.frombuffer(row.data, "<f4"), _ENDS[:-1])
+        steps, half_hours, peak30m, peak24h = (part.reshape(1, *shape) for part, shape in zip(flat, _SHAPES, strict=True))
+        return Forecast(
+            resource=resource,
+            series=(series,),
+            origin=row.origin,
+            steps=steps,
+            half_hours=half_hours,
+            peak30m=peak30m,
+            peak24h=peak24h,
+            source=(row.source,),
+            reason=(row.reason,),
+            age_s=np.array([row.age_s]),
+            step_s=row.step_s,
+        )

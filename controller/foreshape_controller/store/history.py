@@ -1,0 +1,274 @@
+"""Demand over time: reports folded into bins, closed bins packed into day chunks, read back as arrays.
+
+A bin can be in both places at once (late data after an outage); reading adds the two up, compacting merges them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from foreshape_controller.model.history import BINS_PER_DAY, Floats, History
+from foreshape_controller.store import chunks as packed
+from foreshape_controller.store import seen
+from foreshape_controller.store.bins import bin_start, host_row, vm_row
+from foreshape_controller.store.engine import Database, Row
+from foreshape_controller.store.inventory import Inventory
+from foreshape_controller.store.journal import Journal
+from foreshape_controller.store.schema import MAXIMA, SUMS, bins, chunks, series, servers
+from foreshape_wire.order import Outcome
+from foreshape_wire.sample import HostReport, HostSample, VmSample
+
+GRACE_BINS = 2
+"""A bin is closed when this many bins have passed since."""
+
+BATCH = 200
+"""Series compacted, or read, at once: writers wait no longer than that takes (about 0.1 s)."""
+
+HOST_PREFIX = "host:"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of a report."""
+
+    new: bool
+    """False: it had been taken before, and nothing was changed."""
+    taken_at: float = 0.0
+    """Time it was taken as of: the receipt, where the agent's clock is far ahead."""
+    strays: tuple[Outcome, ...] = ()
+
+
+class _Met(NamedTuple):
+    """A series as the database knows it."""
+
+    number: int
+    first_seen: float
+
+
+@dataclass
+class _Grid:
+    """Sums and maxima of n series over T bins, being filled."""
+
+    names: tuple[str, ...]
+    rows: Mapping[int, int]
+    """Series number → row."""
+    start: int
+    step: int
+    columns: dict[str, packed.Floats64] = field(default_factory=dict)
+
+    def add(self, row: int, first: int, name: str, values: packed.Floats64) -> None:
+        """Fold values that begin at bin ``first`` into a row; what lies outside is cut off."""
+        column = self.columns[name][row]
+        low, high = max(0, first), min(column.size, first + values.size)
+        if low >= high:
+            return
+        piece = values[low - first : high - first]
+        column[low:high] = np.maximum(column[low:high], piece) if name in MAXIMA else column[low:high] + piece
+
+
+class HistoryStore:
+    """``append`` for intake, ``read`` for the forecaster, ``compact`` for housekeeping."""
+
+    def __init__(self, db: Database, inventory: Inventory, journal: Journal, step_s: int, *, clock_skew_s: float = 600.0) -> None:
+        self._db = db
+        self._inventory = inventory
+        self._journal = journal
+        self.step_s = step_s
+        self.clock_skew_s = clock_skew_s
+        self._fold = db.upsert(bins, ["bin", "series"], add=SUMS, most=MAXIMA)
+        self._put_chunk = db.upsert(chunks, ["series", "part", "day"])
+        self._met: dict[str, _Met] = {}
+
+    # --- intake ---
+
+    def append(self, report: HostReport, received_at: float) -> bool:
+        """Take a report whole, in one transaction. False: it was taken before; nothing changes."""
+        return self.take(report, received_at).new
+
+    def take(self, report: HostReport, received_at: float) -> Taken:
+        """``append``, telling more. Samples dated further ahead than ``clock_skew_s`` are taken as of their receipt."""
+        ahead = report.taken_at - received_at > self.clock_skew_s
+        taken_at = received_at if ahead else report.taken_at
+        with self._db.write() as conn:
+            if not seen.mark(conn, report.host, report.epoch, report.sequence, received_at):
+                return Taken(new=False)
+            counted = self._inventory.take(conn, report, taken_at, received_at)
+            found = self._store(conn, report, counted, taken_at)
+            strays = self._journal.settle_in(conn, report.outcomes, received_at, report.host) if report.outcomes else ()
+        self._met.update(found)  # only now: before the commit these numbers did not exist
+        return Taken(new=True, taken_at=taken_at, strays=strays)
+
+    def _store(self, conn: Connection, report: HostReport, counted: Sequence[VmSample], taken_at: float) -> dict[str, _Met]:
+        """Fold the samples into bins; returns the series that this process had not met, or met at a later time."""
+        step = self.step_s
+        told = [s for s in counted if s.window_s > 0]
+        host = HOST_PREFIX + report.host
+        names: list[str] = [s.server for s in told]
+        if report.host_sample:
+            names.append(host)
+        new = self._meet(conn, names, taken_at)
+        met = {**self._met, **new} if new else self._met
+        rows = [vm_row(s, bin_start(taken_at, s.window_s, step), met[s.server].number, step) for s in told]
+        if report.host_sample:
+            rows.append(self._host_row(report.host_sample, told, taken_at, met[host].number))
+        self._fold.run(conn, rows)
+        return new
+
+    def _host_row(self, host: HostSample, told: Sequence[VmSample], taken_at: float, number: int) -> Row:
+        window = min(max((s.window_s for s in told), default=10.0), float(self.step_s))
+        return host_row(host, bin_start(taken_at, window, self.step_s), number, window)
+
+    def _meet(self, conn: Connection, names: Sequence[str], at: float) -> dict[str, _Met]:
+        """Number series that are new; a backlog moves the beginning of those it is older than."""
+        unmet = [n for n in names if n not in self._met or at < self._met[n].first_seen]
+        if not unmet:
+            return {}
+        found = _series(conn, unmet)
+        missing = [n for n in dict.fromkeys(unmet) if n not in found]
+        if missing:
+            conn.execute(insert(series), [{"name": n, "first_seen": at} for n in missing])
+            found |= _series(conn, missing)
+        for name, met in found.items():
+            if at < met.first_seen:
+                conn.execute(_begin_series, {"of": met.number, "at": at})
+                conn.execute(_begin_server, {"of": name, "at": at})
+                found[name] = _Met(met.number, at)
+        return found
+
+    # --- reading ---
+
+    def read(self, resource: str, names: Sequence[str], until: float, count: int) -> History:
+        """``count`` bins up to ``until`` (rounded up to the grid, so that the open bin is included).
+
+        Names are servers' ids or ``host:NAME``; one that is not known has no data, no entitlement and age nothing.
+        """
+        step = self.step_s
+        end = -int(-until // step) * step
+        with self._db.read() as conn:
+            known = _series(conn, names)
+            grid = self._grid(resource, names, known, end - count * step, count)
+            for batch in _batches(list(grid.rows)):
+                self._add_chunks(conn, grid, resource, batch, end)
+                self._add_bins(conn, grid, batch, end)
+            entitled = {n: e for batch in _batches(names) for n, e in _entitled(conn, resource, batch).items()}
+        first_seen = np.array([known[n].first_seen if n in known else float(end) for n in names])
+        return _history(resource, grid, np.array([entitled.get(n, np.nan) for n in names], dtype=np.float32), first_seen)
+
+    def _grid(self, resource: str, names: Sequence[str], known: Mapping[str, _Met], start: int, count: int) -> _Grid:
+        wanted = [n for n in packed.PARTS[resource] if n.startswith(f"{resource}_")]
+        columns = {n: np.zeros((len(names), count)) for n in wanted}
+        rows = {known[n].number: i for i, n in enumerate(names) if n in known}
+        return _Grid(tuple(names), rows, start, self.step_s, columns)
+
+    def _add_chunks(self, conn: Connection, grid: _Grid, resource: str, numbers: Sequence[int], end: int) -> None:
+        day_s = self.step_s * BINS_PER_DAY
+        query = select(chunks.c.series, chunks.c.day, chunks.c.data).where(
+            chunks.c.series.in_(numbers), chunks.c.part == resource, chunks.c.day.between(grid.start // day_s, (end - 1) // day_s)
+        )
+        for number, day, data in conn.execute(query):
+            columns = packed.unpack(resource, data)
+            first = (day * day_s - grid.start) // grid.step
+            for name in grid.columns:
+                grid.add(grid.rows[number], first, name, columns[name])
+
+    def _add_bins(self, conn: Connection, grid: _Grid, numbers: Sequence[int], end: int) -> None:
+        names = list(grid.columns)
+        query = select(bins.c.series, bins.c.bin, *(bins.c[n] for n in names)).where(
+            bins.c.bin >= grid.start, bins.c.bin < end, bins.c.series.in_(numbers)
+        )
+        for number, at, *values in conn.execute(query):
+            slot, row = (at - grid.start) // grid.step, grid.rows[number]
+            for name, value in zip(names, values, strict=True):
+                column = grid.columns[name]
+                column[row, slot] = max(column[row, slot], value) if name in MAXIMA else column[row, slot] + value
+
+    # --- housekeeping ---
+
+    def compact(self, now: float, retention_s: float = float("inf")) -> int:
+        """Pack closed bins into day chunks and delete chunks that are over their retention. Returns bins packed."""
+        cutoff = int(now // self.step_s - GRACE_BINS) * self.step_s
+        with self._db.read() as conn:
+            closed = conn.execute(select(bins.c.series).where(bins.c.bin < cutoff).distinct()).scalars().all()
+        count = sum(self._compact_batch(batch, cutoff) for batch in _batches(closed))
+        if retention_s < now:
+            self._forget(now - retention_s)
+        return count
+
+    def _compact_batch(self, numbers: Sequence[int], cutoff: int) -> int:
+        with self._db.write() as conn:
+            rows = conn.execute(select(bins).where(bins.c.bin < cutoff, bins.c.series.in_(numbers))).mappings().all()
+            days: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+            for row in rows:
+                days.setdefault((row["series"], row["bin"] // (self.step_s * BINS_PER_DAY)), []).append(dict(row))
+            old = self._packed(conn, {n for n, _ in days}, {d for _, d in days})
+            self._put_chunk.run(conn, [new for (n, d), found in days.items() for new in self._merged(old, n, d, found)])
+            conn.execute(delete(bins).where(bins.c.bin < cutoff, bins.c.series.in_(numbers)))
+        return len(rows)
+
+    def _packed(self, conn: Connection, numbers: Iterable[int], days: Iterable[int]) -> dict[tuple[int, str, int], bytes]:
+        query = select(chunks).where(chunks.c.series.in_(list(numbers)), chunks.c.day.in_(list(days)))
+        return {(r.series, r.part, r.day): r.data for r in conn.execute(query)}
+
+    def _merged(self, old: Mapping[tuple[int, str, int], bytes], number: int, day: int, rows: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+        first = day * BINS_PER_DAY * self.step_s
+        for part in packed.PARTS:
+            before = old.get((number, part, day))
+            columns = packed.unpack(part, before) if before else packed.empty(part)
+            for row in rows:
+                packed.add(columns, (row["bin"] - first) // self.step_s, row)
+            yield (number, part, day, packed.pack(part, columns))
+
+    def _forget(self, before: float) -> None:
+        oldest = int(before // (self.step_s * BINS_PER_DAY))
+        with self._db.write() as conn:
+            conn.execute(delete(chunks).where(chunks.c.day < oldest))
+            seen.tidy(conn, before)
+
+
+_begin_series = update(series).where(series.c.id == bindparam("of")).values(first_seen=bindparam("at"))
+_begin_server = update(servers).where(servers.c.id == bindparam("of")).values(first_seen=bindparam("at"))
+
+
+def _series(conn: Connection, names: Sequence[str]) -> dict[str, _Met]:
+    query = select(series.c.name, series.c.id, series.c.first_seen)
+    rows = (r for batch in _batches(names) for r in conn.execute(query.where(series.c.name.in_(batch))))
+    return {r.name: _Met(r.id, r.first_seen) for r in rows}
+
+
+def _entitled(conn: Connection, resource: str, names: Sequence[str]) -> dict[str, float]:
+    column = {"cpu": servers.c.entitled_cpu, "memory": servers.c.entitled_memory}[resource]
+    query = select(servers.c.id, column).where(servers.c.id.in_(names), column.is_not(None))
+    return {name: float(amount) for name, amount in conn.execute(query)}
+
+
+def _history(resource: str, grid: _Grid, entitlement: Floats, first_seen: Any) -> History:
+    columns = grid.columns
+    seconds = columns[f"{resource}_s"]
+    told = seconds > 0
+
+    def per_second(name: str, where_none: float) -> Floats:
+        out = np.full_like(seconds, where_none)
+        return np.divide(columns[name], seconds, out=out, where=told).astype(np.float32)
+
+    doubt = "memory_doubt_s"
+    return History(
+        resource=resource,
+        series=grid.names,
+        start=grid.start,
+        mean=per_second(f"{resource}_sum", np.nan),
+        max=np.where(told, columns[f"{resource}_max"], np.nan).astype(np.float32),
+        coverage=np.minimum(1.0, seconds / grid.step).astype(np.float32),
+        censored=per_second(f"{resource}_capped_s", 0.0),
+        entitlement=entitlement,
+        first_seen=first_seen,
+        step_s=grid.step,
+        doubtful=per_second(doubt, 0.0) if doubt in columns else None,
+    )
+
+
+def _batches(items: Sequence[Any]) -> Iterator[list[Any]]:
+    for i in range(0, len(items), BATCH):
+        yield list(items[i : i + BATCH])

@@ -1,0 +1,244 @@
+"""Hosts and servers as last reported; the snapshot that a decision cycle works on.
+
+The newest samples are kept whole, one row per host; a server's own row changes only when it moves, is new, or gets
+another card. So a report costs the same few statements however many servers it has.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from foreshape_controller.model.server import ClusterView, Host, Server
+from foreshape_controller.store.bins import LIVE
+from foreshape_controller.store.engine import Database
+from foreshape_controller.store.modes import Levels, Modes
+from foreshape_controller.store.ownership import Owner, judge
+from foreshape_controller.store.schema import hosts, servers
+from foreshape_controller.store.steering import Steering, card_missing, steer
+from foreshape_wire.ids import HostName, ServerId
+from foreshape_wire.quantity import Memory, Size
+from foreshape_wire.reading import DomainState
+from foreshape_wire.sample import DomainCard, HostReport, HostSample, VmSample
+
+GONE_AFTER_S = 600.0
+"""A server that its host no longer reports leaves the view after this long; its history stays."""
+
+HOST_GONE_AFTER_S = 7 * 86400.0
+"""A host silent for this long leaves the view with all it had."""
+
+_json = msgspec.json.Encoder()
+_samples = msgspec.json.Decoder(tuple[VmSample, ...])
+_sample = msgspec.json.Decoder(VmSample)
+_host_sample = msgspec.json.Decoder(HostSample)
+_card = msgspec.json.Decoder(DomainCard)
+
+_host_row = select(hosts.c.last_seen, hosts.c.cards_digest, hosts.c.host_sample).where(hosts.c.name == bindparam("host"))
+_owned = select(servers.c.id).where(servers.c.host == bindparam("host"), servers.c.released_at.is_(None))
+_set_card = (
+    update(servers)
+    .where(servers.c.id == bindparam("of"), servers.c.host == bindparam("by"))
+    .values({n: bindparam(n) for n in ("name", "project", "entitled_cpu", "entitled_memory", "card", "card_host")})
+)
+
+
+class Inventory:
+    """``view`` for decisions, ``steering`` for agents, ``take`` for intake."""
+
+    def __init__(self, db: Database, modes: Modes) -> None:
+        self._db = db
+        self._modes = modes
+        self._put_host = db.upsert(hosts, ["name"])
+
+    def view(self, now: float) -> ClusterView:
+        """All hosts and servers at this instant. Stale ones are in it with their ``last_seen``; whoever decides judges."""
+        with self._db.read() as conn:
+            host_rows = conn.execute(select(hosts).where(hosts.c.last_seen > now - HOST_GONE_AFTER_S)).all()
+            known = {row.name: row for row in host_rows}
+            server_rows = conn.execute(select(servers).where(servers.c.card.is_not(None))).all()
+            levels = self._modes.levels(conn)
+        samples = {(row.name, s.server): s for row in host_rows if row.samples for s in _samples.decode(row.samples)}
+        found = (
+            _server(row, known[row.host], samples.get((row.host, ServerId(row.id))), levels, now)
+            for row in server_rows
+            if row.host in known and not (row.released_at is not None and row.released_at < now - GONE_AFTER_S)
+        )
+        return ClusterView(
+            at=now,
+            hosts=tuple(h for h in (_host(row, levels) for row in host_rows) if h is not None),
+            servers=tuple(sorted(found, key=lambda s: (s.name, s.id))),
+        )
+
+    def host_row(self, name: str) -> "Row[Any] | None":
+        """The stored row of a host, for its own page."""
+        with self._db.read() as conn:
+            return conn.execute(select(hosts).where(hosts.c.name == name)).one_or_none()
+
+    def host_samples(self) -> dict[str, HostSample]:
+        """The newest reading of every host itself."""
+        with self._db.read() as conn:
+            rows = conn.execute(select(hosts.c.name, hosts.c.host_sample).where(hosts.c.host_sample.is_not(None))).all()
+        return {row.name: _host_sample.decode(row.host_sample) for row in rows}
+
+    def steering(self, host: HostName, now: float) -> Steering:
+        """What the host's agent is to do and to hold: the content of a reply."""
+        with self._db.read() as conn:
+            return steer(conn, self._modes.levels(conn), host, now)
+
+    def set_tier(self, server: str, tier: str) -> bool:
+        """Put a server into a tier; False: no such server."""
+        with self._db.write() as conn:
+            return conn.execute(update(servers).where(servers.c.id == server).values(tier=tier)).rowcount == 1
+
+    # --- inside the transaction of a report ---
+
+    def take(self, conn: Connection, report: HostReport, taken_at: float, received_at: float) -> Sequence[VmSample]:
+        """Fold one report in; returns the samples that count for history."""
+        old = conn.execute(_host_row, {"host": report.host}).one_or_none()
+        newest = old is None or taken_at >= old.last_seen
+        mine = set(conn.execute(_owned, {"host": report.host}).scalars())
+        counted = self._judged(conn, report, mine, (taken_at, received_at))
+        if newest:
+            self._release(conn, report, mine, taken_at)
+            self._put(conn, report, old, taken_at, received_at)
+        return counted
+
+    def _judged(self, conn: Connection, report: HostReport, mine: set[str], times: tuple[float, float]) -> Sequence[VmSample]:
+        """Samples that count; servers that are new here or were another's are taken over on the way."""
+        others = [s for s in report.samples if s.server not in mine]
+        if not others:
+            return [s for s in report.samples if s.state in LIVE]
+        owners = _owners(conn, [s.server for s in others])
+        dropped = set()
+        for s in others:
+            verdict = judge(owners.get(s.server), report.host, *times, live=s.state in LIVE)
+            if verdict.takes:
+                _take_over(conn, s.server, report.host, times[0], new=s.server not in owners)
+            if not verdict.counts:
+                dropped.add(s.server)
+        return [s for s in report.samples if s.state in LIVE and s.server not in dropped]
+
+    def _release(self, conn: Connection, report: HostReport, mine: set[str], taken_at: float) -> None:
+        """Servers that the newest report no longer has: keep their last words in their own rows."""
+        gone = mine - {s.server for s in report.samples}
+        if not gone:
+            return
+        row = conn.execute(select(hosts.c.last_seen, hosts.c.samples).where(hosts.c.name == report.host)).one_or_none()
+        last = {s.server: s for s in _samples.decode(row.samples)} if row is not None and row.samples else {}
+        for server in gone:
+            sample = last.get(ServerId(server))
+            words = {"last_seen": row.last_seen, "last_sample": _json.encode(sample)} if row is not None and sample else {}
+            conn.execute(update(servers).where(servers.c.id == server).values(released_at=taken_at, **words))
+
+    def _put(self, conn: Connection, report: HostReport, old: Any, taken_at: float, received_at: float) -> None:
+        digest = self._cards(conn, report, old.cards_digest if old is not None else "")
+        gap = report.gap
+        row = (
+            report.host,
+            taken_at,
+            received_at,
+            report.agent_version,
+            report.safe_mode,
+            f"{gap.reports} reports between {gap.since:.0f} and {gap.until:.0f}" if gap else "",
+            max(0.0, report.taken_at - received_at),
+            _json.encode(report.host_sample) if report.host_sample else old.host_sample if old is not None else None,
+            _json.encode(report.samples),
+            digest,
+        )
+        self._put_host.run(conn, [row])
+
+    def _cards(self, conn: Connection, report: HostReport, known: str) -> str:
+        """Store cards that differ from those known; returns the digest of what is known now."""
+        if report.cards is None:
+            return known
+        encoded = [_json.encode(c) for c in report.cards]
+        digest = hashlib.sha256(b"\n".join(encoded)).hexdigest()
+        if digest == known and not card_missing(conn, report.host):
+            return known
+        rows = [_card_row(c, data, report.host) for c, data in zip(report.cards, encoded, strict=True)]
+        if rows:
+            conn.execute(_set_card, rows)
+        return digest
+
+
+def _card_row(card: DomainCard, data: bytes, host: str) -> dict[str, Any]:
+    identity = card.identity
+    return {
+        "of": identity.server,
+        "by": host,
+        "name": identity.display_name or identity.name,
+        "project": identity.project,
+        "entitled_cpu": card.entitlement.cpu.cores,
+        "entitled_memory": card.entitlement.memory.mib,
+        "card": data,
+        "card_host": host,
+    }
+
+
+def _owners(conn: Connection, ids: Iterable[str]) -> dict[str, Owner]:
+    query = (
+        select(servers.c.id, servers.c.host, servers.c.owned_since, servers.c.released_at, hosts.c.received_at)
+        .outerjoin(hosts, hosts.c.name == servers.c.host)
+        .where(servers.c.id.in_(list(ids)))
+    )
+    return {r.id: Owner(r.host, r.owned_since, r.released_at, r.received_at or 0.0) for r in conn.execute(query)}
+
+
+def _take_over(conn: Connection, server: str, host: str, taken_at: float, *, new: bool) -> None:
+    if new:
+        row = {"id": server, "host": host, "owned_since": taken_at, "first_seen": taken_at, "last_seen": taken_at}
+        conn.execute(insert(servers), row)
+    else:
+        change = {"host": host, "owned_since": taken_at, "released_at": None}
+        conn.execute(update(servers).where(servers.c.id == server).values(change))
+
+
+def _host(row: Any, levels: Levels) -> Host | None:
+    if row.host_sample is None:
+        return None
+    sample = _host_sample.decode(row.host_sample)
+    return Host(
+        name=HostName(row.name),
+        cpus=sample.cpus,
+        memory_total=sample.memory_total,
+        memory_available=sample.memory_available,
+        last_seen=row.last_seen,
+        safe_mode=row.safe_mode,
+        mode=levels.effective(row.name),
+    )
+
+
+def _server(row: Any, host: Any, sample: VmSample | None, levels: Levels, now: float) -> Server:
+    card = _card.decode(row.card)
+    identity = card.identity
+    if sample is None and row.last_sample is not None:
+        sample = _sample.decode(row.last_sample)
+    raised = row.raised_floor is not None and row.raised_until > now
+    return Server(
+        id=ServerId(row.id),
+        host=HostName(row.host),
+        name=row.name,
+        project=identity.project,
+        flavor=identity.flavor,
+        image=identity.image,
+        tier=row.tier,
+        mode=levels.effective(row.host, row.project, row.id),
+        entitlement=card.entitlement,
+        ceiling=card.ceiling,
+        allocation=_allocation(card, sample),
+        capabilities=card.capabilities,
+        state=sample.state if sample else DomainState.SHUTOFF,
+        first_seen=row.first_seen,
+        last_seen=row.last_seen if row.released_at is not None else host.last_seen,
+        last=sample,
+        raised_floor=Memory(row.raised_floor) if raised else None,
+    )
+
+
+def _allocation(card: DomainCard, sample: VmSample | None) -> Size:
+    """The newest measurement of each resource; the card's where a sample is silent."""
+    cpu = sample.cpu.allocation if sample and sample.cpu else card.allocation.cpu
+    memory = sample.memory.allocation if sample and sample.memory else card.allocation.memory
+    return Size(cpu, memory)

@@ -1,0 +1,300 @@
+"""What was decided, ordered and done. Written before it is done: an order is in the journal before any agent can see it."""
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
+
+from foreshape_controller.errors import Invalid
+from foreshape_controller.model.answers import OrderAnswer
+from foreshape_controller.model.plan import Choice, Decision, Plan
+from foreshape_controller.store import steering
+from foreshape_controller.store.engine import Database
+from foreshape_controller.store.orders import OrderState, Status, begin, tell
+from foreshape_controller.store.schema import counters, decisions, orders, outcomes, plans, servers, wanted
+from foreshape_wire.ids import HostName
+from foreshape_wire.order import Order, Origin, Outcome, Verdict
+
+SLOT_S = 300
+"""Grid of remembered wishes."""
+
+WANTED_KEPT_S = 3 * 86400.0
+"""Longer than any hold time."""
+
+RAISED_FLOOR_S = 86400.0
+"""How long a server keeps the memory that a reflex gave back under pressure."""
+
+_json = msgspec.json.Encoder()
+_decision = msgspec.json.Decoder(Decision)
+_order = msgspec.json.Decoder(Order)
+_outcome = msgspec.json.Decoder(Outcome)
+_notes = msgspec.json.Decoder(tuple[str, ...])
+
+
+class Journal:
+    """Plans, decisions, orders, outcomes and the counts over them."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._want = db.upsert(wanted, ["slot", "server"], most=["cpu", "memory"])
+        self._count = db.upsert(counters, ["name"], add=["value"])
+
+    # --- writing ---
+
+    def record(self, plan: Plan, new: Sequence[Order]) -> None:
+        """Write a plan and its orders in one transaction; orders supersede their servers' open ones.
+
+        Raises Invalid for an order without a decision in the plan: nothing is ordered that nobody decided.
+        """
+        host_of = {d.server: d.host for d in plan.decisions}
+        for order in new:
+            if order.server not in host_of:
+                raise Invalid(f"order {order.order} is for server {order.server}, of which plan {plan.plan} decided nothing")
+        with self._db.write() as conn:
+            conn.execute(insert(plans), {"plan": plan.plan, "at": plan.at, "notes": _json.encode(plan.notes)})
+            self._write_decisions(conn, plan)
+            replaced = sum(_write_order(conn, order, host_of[order.server], plan.at) for order in new)
+            changed = sum(d.cpu.changed_by_forecast + d.memory.changed_by_forecast for d in plan.decisions)
+            self._add(
+                conn, {"decisions": len(plan.decisions), "orders": len(new), "orders_superseded": replaced, "changed_by_forecast": changed}
+            )
+
+    def settle(self, told: Iterable[Outcome], now: float, host: str | None = None) -> None:
+        """Fold outcomes into their orders (``settle_in``), in a transaction of its own."""
+        with self._db.write() as conn:
+            self.settle_in(conn, told, now, host)
+
+    def settle_in(self, conn: Connection, told: Iterable[Outcome], now: float, host: str | None = None) -> tuple[Outcome, ...]:
+        """Fold outcomes into orders and the record of local actions. Returns the strays.
+
+        Stray: of an order that is unknown, another host's or another server's, or of a server that is not the host's.
+        A stray is kept for people to see and changes nothing. ``host`` None trusts the sender (tests, replay).
+        """
+        strays = []
+        for outcome in told:
+            known = self._settle_order if outcome.origin is Origin.ORDER else self._note_local
+            if not known(conn, outcome, now, host):
+                strays.append(outcome)
+                _write_outcome(conn, outcome, host or "", stray=True)
+                self._add(conn, {"strays": 1})
+        return tuple(strays)
+
+    def expire(self, now: float) -> int:
+        """Close open orders whose time is over; returns how many."""
+        with self._db.write() as conn:
+            overdue = (orders.c.status == Status.OPEN.value, orders.c.expires_at <= now)
+            count = conn.execute(update(orders).where(*overdue).values(status=Status.EXPIRED.value, closed_at=now)).rowcount
+            self._add(conn, {"orders_expired": count})
+            return count
+
+    def tidy(self, now: float, hold_s: float, acting_s: float) -> None:
+        """Delete what is older than its retention. The newest plan stays whole; open orders stay."""
+        with self._db.write() as conn:
+            newest = select(plans.c.plan).order_by(plans.c.at.desc()).limit(1).scalar_subquery()
+            for acting, kept in ((False, hold_s), (True, acting_s)):
+                conn.execute(delete(decisions).where(decisions.c.acting == acting, decisions.c.at < now - kept, decisions.c.plan != newest))
+            conn.execute(delete(wanted).where(wanted.c.slot < now - WANTED_KEPT_S))
+            conn.execute(delete(orders).where(orders.c.issued_at < now - acting_s, orders.c.status != Status.OPEN.value))
+            conn.execute(delete(outcomes).where(outcomes.c.at < now - acting_s))
+            orphan = ~exists().where(decisions.c.plan == plans.c.plan)
+            conn.execute(delete(plans).where(plans.c.at < now - hold_s, plans.c.plan != newest, orphan))
+
+    # --- reading ---
+
+    def open_orders(self, host: HostName, now: float) -> tuple[Order, ...]:
+        """Orders that the host should carry out, oldest first."""
+        with self._db.read() as conn:
+            return steering.open_orders(conn, host, now)
+
+    def latest_plan(self) -> Plan | None:
+        """The newest plan, whole."""
+        with self._db.read() as conn:
+            row = conn.execute(select(plans).order_by(plans.c.at.desc(), plans.c.plan).limit(1)).one_or_none()
+            if row is None:
+                return None
+            found = conn.execute(select(decisions.c.data).where(decisions.c.plan == row.plan).order_by(decisions.c.id)).scalars().all()
+        return Plan(plan=row.plan, at=row.at, decisions=tuple(map(_read_decision, found)), notes=_notes.decode(row.notes))
+
+    def decisions(self, server: str, *, at: float | None = None, limit: int = 5) -> tuple[Decision, ...]:
+        """A server's decisions, newest first; with ``at``, those up to that instant."""
+        query = select(decisions.c.data).where(decisions.c.server == server)
+        if at is not None:
+            query = query.where(decisions.c.at <= at)
+        with self._db.read() as conn:
+            found = conn.execute(query.order_by(decisions.c.at.desc(), decisions.c.id.desc()).limit(limit)).scalars().all()
+        return tuple(map(_read_decision, found))
+
+    def orders(self, server: str, limit: int = 5, *, at: float | None = None) -> tuple[OrderAnswer, ...]:
+        """A server's orders with what came of them, newest first."""
+        query = select(orders).where(orders.c.server == server)
+        if at is not None:
+            query = query.where(orders.c.issued_at <= at)
+        with self._db.read() as conn:
+            rows = conn.execute(query.order_by(orders.c.issued_at.desc(), orders.c.order).limit(limit)).all()
+            told = _outcomes_of(conn, [r.order for r in rows])
+        return tuple(OrderAnswer(order=_order.decode(r.data), status=r.status, outcomes=tuple(told.get(r.order, ()))) for r in rows)
+
+    def local_actions(self, server: str, limit: int = 5, *, at: float | None = None) -> tuple[Outcome, ...]:
+        """What the agent did to a server by itself, newest first."""
+        query = select(outcomes.c.data).where(
+            outcomes.c.server == server, outcomes.c.origin != Origin.ORDER.value, outcomes.c.stray.is_(False)
+        )
+        if at is not None:
+            query = query.where(outcomes.c.at <= at)
+        with self._db.read() as conn:
+            found = conn.execute(query.order_by(outcomes.c.at.desc(), outcomes.c.id.desc()).limit(limit)).scalars().all()
+        return tuple(map(_outcome.decode, found))
+
+    def recent_wanted(self, resource: str, since: float) -> dict[str, float]:
+        """The largest wish of each server since then: the hold time survives a restart. Exact to five minutes, on the safe side."""
+        column = {"cpu": wanted.c.cpu, "memory": wanted.c.memory}[resource]
+        query = select(wanted.c.server, func.max(column)).where(wanted.c.slot > since - SLOT_S).group_by(wanted.c.server)
+        with self._db.read() as conn:
+            return {server: float(most) for server, most in conn.execute(query)}
+
+    def counts(self) -> dict[str, int]:
+        """Totals since the database was made: decisions, orders, orders_applied, orders_refused, orders_failed, orders_expired,
+        orders_superseded, reflexes, statics, strays, changed_by_forecast; orders_open as of now.
+        """
+        with self._db.read() as conn:
+            totals = {name: int(value) for name, value in conn.execute(select(counters))}
+            open_now = conn.execute(select(func.count()).select_from(orders).where(orders.c.status == Status.OPEN.value)).scalar_one()
+        return {**dict.fromkeys(_COUNTED, 0), **totals, "orders_open": open_now}
+
+    # --- steps ---
+
+    def _write_decisions(self, conn: Connection, plan: Plan) -> None:
+        if not plan.decisions:
+            return
+        conn.execute(insert(decisions), [_decision_row(plan, d) for d in plan.decisions])
+        slot = int(plan.at // SLOT_S) * SLOT_S
+        self._want.run(conn, [(slot, d.server, d.cpu.wanted, d.memory.wanted) for d in plan.decisions])
+        floors = [{"of": d.server, "c": d.floor.cpu.cores, "m": d.floor.memory.mib} for d in plan.decisions]
+        conn.execute(_set_floor, floors)
+
+    def _settle_order(self, conn: Connection, outcome: Outcome, now: float, host: str | None) -> bool:
+        row = conn.execute(select(orders).where(orders.c.order == outcome.order)).one_or_none()
+        if row is None or row.server != outcome.server or host not in (None, row.host):
+            return False
+        before = _state(row)
+        if outcome.resource not in before.told:
+            return False
+        if _known(conn, outcome):
+            return True
+        _write_outcome(conn, outcome, row.host, stray=False)
+        after = tell(before, outcome.resource, outcome.verdict)
+        if after != before:
+            _write_state(conn, outcome.order, after, now)
+            if after.status is not Status.OPEN:
+                self._add(conn, {f"orders_{after.status}": 1})
+        return True
+
+    def _note_local(self, conn: Connection, outcome: Outcome, now: float, host: str | None) -> bool:
+        row = conn.execute(
+            select(servers.c.host, servers.c.raised_floor, servers.c.raised_until).where(servers.c.id == outcome.server)
+        ).one_or_none()
+        if row is None or host not in (None, row.host):
+            return False
+        if _known(conn, outcome):
+            return True
+        _write_outcome(conn, outcome, row.host, stray=False)
+        if outcome.origin is Origin.STATIC:
+            self._add(conn, {"statics": 1})
+            return True
+        self._add(conn, {"reflexes": 1})
+        if outcome.resource == "memory" and outcome.verdict in (Verdict.APPLIED, Verdict.PENDING):
+            in_force = row.raised_floor if row.raised_floor is not None and row.raised_until > now else 0.0
+            change = {"raised_floor": max(in_force, outcome.target), "raised_until": outcome.at + RAISED_FLOOR_S}
+            conn.execute(update(servers).where(servers.c.id == outcome.server).values(change))
+        return True
+
+    def _add(self, conn: Connection, amounts: Mapping[str, int]) -> None:
+        self._count.run(conn, [(name, n) for name, n in amounts.items() if n])
+
+
+_COUNTED = (
+    "decisions",
+    "orders",
+    "orders_applied",
+    "orders_refused",
+    "orders_failed",
+    "orders_expired",
+    "orders_superseded",
+    "reflexes",
+    "statics",
+    "strays",
+    "changed_by_forecast",
+)
+
+_set_floor = update(servers).where(servers.c.id == bindparam("of")).values(floor_cpu=bindparam("c"), floor_memory=bindparam("m"))
+
+
+def _decision_row(plan: Plan, d: Decision) -> dict[str, Any]:
+    acting = d.cpu.choice is not Choice.HOLD or d.memory.choice is not Choice.HOLD
+    return {"plan": plan.plan, "server": d.server, "at": d.at, "acting": acting, "data": zlib.compress(_json.encode(d), 1)}
+
+
+def _read_decision(data: bytes) -> Decision:
+    return _decision.decode(zlib.decompress(data))
+
+
+def _write_order(conn: Connection, order: Order, host: str, now: float) -> int:
+    """Open an order; returns how many it superseded (none or one)."""
+    open_one = (orders.c.server == order.server, orders.c.status == Status.OPEN.value)
+    replaced = conn.execute(update(orders).where(*open_one).values(status=Status.SUPERSEDED.value, closed_at=now)).rowcount
+    row = {
+        "order": order.order,
+        "plan": order.plan,
+        "server": order.server,
+        "host": host,
+        "status": begin(order).status.value,
+        "issued_at": order.issued_at,
+        "expires_at": order.expires_at,
+        "data": _json.encode(order),
+    }
+    conn.execute(insert(orders), row)
+    return replaced
+
+
+def _write_outcome(conn: Connection, outcome: Outcome, host: str, *, stray: bool) -> None:
+    row = {
+        "order": outcome.order,
+        "server": outcome.server,
+        "host": host,
+        "origin": outcome.origin.value,
+        "resource": outcome.resource,
+        "verdict": outcome.verdict.value,
+        "at": outcome.at,
+        "stray": stray,
+        "data": _json.encode(outcome),
+    }
+    conn.execute(insert(outcomes), row)
+
+
+def _known(conn: Connection, o: Outcome) -> bool:
+    """Whether this very outcome was told before: agents repeat themselves until they are acknowledged."""
+    same = (outcomes.c.order == o.order, outcomes.c.server == o.server, outcomes.c.resource == o.resource)
+    query = select(outcomes.c.id).where(*same, outcomes.c.verdict == o.verdict.value, outcomes.c.at == o.at, outcomes.c.stray.is_(False))
+    return conn.execute(query.limit(1)).first() is not None
+
+
+def _state(row: Any) -> OrderState:
+    asked = begin(_order.decode(row.data)).told
+    told = {"cpu": row.cpu_verdict, "memory": row.memory_verdict}
+    return OrderState(Status(row.status), {r: Verdict(told[r]) if told[r] else None for r in asked})
+
+
+def _write_state(conn: Connection, order: str, state: OrderState, now: float) -> None:
+    verdicts = {f"{r}_verdict": v.value if v else None for r, v in state.told.items()}
+    closed = {} if state.status is Status.OPEN else {"closed_at": now}
+    conn.execute(update(orders).where(orders.c.order == order).values(status=state.status.value, **verdicts, **closed))
+
+
+def _outcomes_of(conn: Connection, ids: Sequence[str]) -> dict[str, list[Outcome]]:
+    query = select(outcomes.c.order, outcomes.c.data).where(outcomes.c.order.in_(ids), outcomes.c.stray.is_(False)).order_by(outcomes.c.id)
+    told: dict[str, list[Outcome]] = {}
+    for order, data in conn.execute(query):
+        told.setdefault(order, []).append(_outcome.decode(data))
+    return told

@@ -1,0 +1,232 @@
+"""Every table of the controller, in words that SQLite and PostgreSQL both understand.
+
+Times are seconds since the epoch (UTC), amounts cores or MiB. Messages are kept as JSON, as they were said.
+A change here needs a migration beside it (``migrations/versions``); a test compares the two.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
+
+metadata = MetaData()
+
+Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only when the type is INTEGER
+
+
+def _amount(name: str) -> "Column[float]":
+    return Column(name, Float, nullable=False, server_default="0")
+
+
+meta = Table("meta", metadata, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))
+
+# --- history ---------------------------------------------------------------------------------------------------------
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("name", String(300), nullable=False, unique=True),  # a server's id, or host:NAME
+    Column("first_seen", Float, nullable=False),
+)
+
+SUMS = (
+    "samples",
+    "cpu_s",  # seconds that CPU samples spoke for
+    "cpu_sum",  # demand × seconds
+    "cpu_used_sum",
+    "cpu_alloc_sum",
+    "cpu_capped_s",  # seconds censored: use at its cap
+    "memory_s",
+    "memory_sum",
+    "memory_alloc_sum",
+    "memory_capped_s",
+    "memory_doubt_s",  # seconds whose confidence was below one half
+    "io_s",
+    "disk_kib",
+    "disk_ops",
+    "net_kib",
+)
+MAXIMA = ("cpu_max", "cpu_used_max", "memory_max")
+
+# Ordered by time first: all writes of a cycle then land on the same few pages.
+bins = Table(
+    "bins",
+    metadata,
+    Column("bin", BigInteger, primary_key=True, autoincrement=False),  # its start
+    Column("series", BigInteger, primary_key=True, autoincrement=False),
+    *(_amount(name) for name in SUMS + MAXIMA),
+    sqlite_with_rowid=False,
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("series", BigInteger, primary_key=True, autoincrement=False),
+    Column("part", String(8), primary_key=True),  # cpu, memory, io
+    Column("day", BigInteger, primary_key=True, autoincrement=False),  # number of the 288-bin day since the epoch
+    Column("data", LargeBinary, nullable=False),
+    Index("chunks_by_day", "day"),
+)
+
+seen = Table(
+    "seen",
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("epoch", String(255), primary_key=True),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),  # a contiguous range of sequence numbers
+    Column("last", BigInteger, nullable=False),
+    Column("at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# --- inventory -------------------------------------------------------------------------------------------------------
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("last_seen", Float, nullable=False),  # when its newest samples were taken
+    Column("received_at", Float, nullable=False),
+    Column("agent_version", String(64), nullable=False, server_default=""),
+    Column("safe_mode", Text, nullable=False, server_default=""),
+    Column("gap", Text, nullable=False, server_default=""),
+    Column("clock_ahead_s", Float, nullable=False, server_default="0"),
+    Column("host_sample", LargeBinary),
+    Column("samples", LargeBinary),  # of the newest report, as JSON
+    Column("cards_digest", String(64), nullable=False, server_default=""),
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("host", String(255), nullable=False, index=True),
+    Column("owned_since", Float, nullable=False),
+    Column("released_at", Float),  # its host's newest report no longer had it
+    Column("first_seen", Float, nullable=False),
+    Column("last_seen", Float, nullable=False),  # kept up to date when it leaves a host; until then the host's counts
+    Column("last_sample", LargeBinary),
+    Column("name", String(255), nullable=False, server_default=""),
+    Column("project", String(255), nullable=False, server_default=""),
+    Column("tier", String(64), nullable=False, server_default="standard"),
+    Column("entitled_cpu", Float),
+    Column("entitled_memory", Float),
+    Column("floor_cpu", Float),  # of the newest decision
+    Column("floor_memory", Float),
+    Column("raised_floor", Float),
+    Column("raised_until", Float),
+    Column("card", LargeBinary),
+    Column("card_host", String(255)),  # who sent the card: after a move the old host's card serves until the new one comes
+)
+
+modes = Table(
+    "modes",
+    metadata,
+    Column("scope", String(300), primary_key=True),
+    Column("mode", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", Float, nullable=False),
+)
+
+# --- agents ----------------------------------------------------------------------------------------------------------
+
+join_tokens = Table(
+    "join_tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("host", String(255), nullable=False, index=True),
+    Column("expires_at", Float, nullable=False),
+)
+
+agent_tokens = Table(
+    "agent_tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("host", String(255), nullable=False, index=True),
+    Column("issued_at", Float, nullable=False),
+    Column("state", String(8), nullable=False),  # current, next
+)
+
+# --- journal ---------------------------------------------------------------------------------------------------------
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("plan", String(64), primary_key=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("notes", LargeBinary, nullable=False),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("plan", String(64), nullable=False, index=True),
+    Column("server", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("acting", Boolean, nullable=False),  # grows or shrinks something, whatever the mode
+    Column("data", LargeBinary, nullable=False),  # JSON, deflated
+    Index("decisions_by_server", "server", "at"),
+    Index("decisions_by_age", "acting", "at"),
+)
+
+wanted = Table(
+    "wanted",
+    metadata,
+    Column("slot", BigInteger, primary_key=True, autoincrement=False),  # start of five minutes
+    Column("server", String(64), primary_key=True),
+    Column("cpu", Float, nullable=False),  # the largest that a decision wanted in these minutes
+    Column("memory", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("order", String(64), primary_key=True),
+    Column("plan", String(64), nullable=False),
+    Column("server", String(64), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("issued_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Column("cpu_verdict", String(16)),
+    Column("memory_verdict", String(16)),
+    Column("data", LargeBinary, nullable=False),
+    Index("orders_by_server", "server", "issued_at"),
+    Index("orders_by_host", "host", "status"),
+    # The database itself refuses a second open order for a server.
+    Index("one_open_order", "server", unique=True, sqlite_where=text("status = 'open'"), postgresql_where=text("status = 'open'")),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("order", String(64), nullable=False, index=True),
+    Column("server", String(64), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("resource", String(16), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("stray", Boolean, nullable=False),  # of an order that is unknown, or not this host's
+    Column("data", LargeBinary, nullable=False),
+    Index("outcomes_by_server", "server", "origin", "at"),
+)
+
+counters = Table("counters", metadata, Column("name", String(64), primary_key=True), Column("value", BigInteger, nullable=False))
+
+# --- forecasts -------------------------------------------------------------------------------------------------------
+
+forecasts = Table(
+    "forecasts",
+    metadata,
+    Column("series", String(300), primary_key=True),
+    Column("resource", String(16), primary_key=True),
+    Column("origin", BigInteger, nullable=False),
+    Column("step_s", Integer, nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("age_s", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),  # float32: steps, half hours, peak30m, peak24h
+)

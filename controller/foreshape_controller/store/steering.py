@@ -1,0 +1,74 @@
+"""What a host's agent is to do and to hold, in one snapshot: the content of the reply to a report."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, bindparam, select
+
+from foreshape_controller.store.modes import Levels
+from foreshape_controller.store.orders import Status
+from foreshape_controller.store.schema import orders, servers
+from foreshape_wire.ids import HostName, ServerId
+from foreshape_wire.order import Guard, Mode, Order
+from foreshape_wire.quantity import Cores, Memory, Size
+
+_order = msgspec.json.Decoder(Order)
+
+_open_orders = (
+    select(orders.c.data)
+    .where(orders.c.host == bindparam("host"), orders.c.status == Status.OPEN.value, orders.c.expires_at > bindparam("now"))
+    .order_by(orders.c.issued_at, orders.c.order)
+)
+_reported = select(
+    servers.c.id,
+    servers.c.project,
+    servers.c.floor_cpu,
+    servers.c.floor_memory,
+    servers.c.entitled_cpu,
+    servers.c.entitled_memory,
+    servers.c.card_host,
+).where(servers.c.host == bindparam("host"), servers.c.released_at.is_(None))
+
+
+@dataclass(frozen=True)
+class Steering:
+    """``orders`` are those that may be handed out: their servers are still this host's, and in mode act."""
+
+    mode: Mode
+    orders: tuple[Order, ...]
+    guards: tuple[Guard, ...]
+    cards_wanted: bool
+
+
+def open_orders(conn: Connection, host: str, now: float) -> tuple[Order, ...]:
+    """Open orders of a host, oldest first."""
+    return tuple(map(_order.decode, conn.execute(_open_orders, {"host": host, "now": now}).scalars()))
+
+
+def card_missing(conn: Connection, host: str) -> bool:
+    """Whether the host has yet to send a card of one of its servers."""
+    return any(row.card_host != host for row in conn.execute(_reported, {"host": host}))
+
+
+def steer(conn: Connection, levels: Levels, host: HostName, now: float) -> Steering:
+    """Read what the host should know now."""
+    rows = conn.execute(_reported, {"host": host}).all()
+    projects = {row.id: row.project for row in rows}
+    may_act = (o for o in open_orders(conn, host, now) if o.server in projects)
+    return Steering(
+        mode=levels.effective(host),
+        orders=tuple(o for o in may_act if levels.effective(host, projects[o.server], o.server) is Mode.ACT),
+        guards=tuple(g for g in map(_guard, rows) if g is not None),
+        cards_wanted=any(row.card_host != host for row in rows),
+    )
+
+
+def _guard(row: Any) -> Guard | None:
+    """Floor of the newest decision; a server that was never decided about keeps what was sold."""
+    if row.entitled_cpu is None or row.entitled_memory is None:
+        return None
+    entitlement = Size(Cores(row.entitled_cpu), Memory(row.entitled_memory))
+    if row.floor_cpu is None or row.floor_memory is None:
+        return Guard(server=ServerId(row.id), floor=entitlement, entitlement=entitlement)
+    return Guard(server=ServerId(row.id), floor=Size(Cores(row.floor_cpu), Memory(row.floor_memory)), entitlement=entitlement)

@@ -1,0 +1,71 @@
+"""The store as a whole: opens the database, brings its schema up to date, and holds its parts."""
+
+from typing import Self
+
+from sqlalchemy import select
+
+from foreshape_controller.errors import ConfigError
+from foreshape_controller.store.agents import Agents
+from foreshape_controller.store.engine import Database
+from foreshape_controller.store.forecasts import Forecasts
+from foreshape_controller.store.history import HistoryStore
+from foreshape_controller.store.inventory import Inventory
+from foreshape_controller.store.journal import Journal
+from foreshape_controller.store.migrate import upgrade
+from foreshape_controller.store.modes import Modes
+from foreshape_controller.store.schema import meta
+from foreshape_wire.order import Mode
+
+
+class Store:
+    """The parts of the controller's memory; each method is a transaction of its own, safe from any thread."""
+
+    def __init__(self, db: Database, step_s: int, default_mode: Mode, clock_skew_s: float) -> None:
+        self.db = db
+        self.modes = Modes(db, default_mode)
+        self.inventory = Inventory(db, self.modes)
+        self.journal = Journal(db)
+        self.history = HistoryStore(db, self.inventory, self.journal, step_s, clock_skew_s=clock_skew_s)
+        self.forecasts = Forecasts(db)
+        self.agents = Agents(db)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        step_s: int = 300,
+        default_mode: Mode = Mode.ADVISE,
+        synchronous: str = "full",
+        busy_s: float = 5.0,
+        clock_skew_s: float = 600.0,
+    ) -> Self:
+        """Open ``sqlite:///path`` or ``sqlite://`` (memory), making or migrating what is there.
+
+        Raises ConfigError for a database that cannot serve, Unavailable for one that cannot be reached now.
+        """
+        db = Database(url, synchronous=synchronous, busy_s=busy_s)
+        upgrade(db)
+        _keep_step(db, step_s)
+        return cls(db, step_s, default_mode, clock_skew_s)
+
+    def ping(self) -> None:
+        """Raises Unavailable when the database cannot be read."""
+        with self.db.read() as conn:
+            conn.execute(select(meta.c.value).limit(1))
+
+    def close(self) -> None:
+        """Close all connections; what was acknowledged is on disk already."""
+        self.db.close()
+
+
+def _keep_step(db: Database, step_s: int) -> None:
+    """A database keeps the grid it was made with: bins of two widths would not add up."""
+    with db.write() as conn:
+        made = conn.execute(select(meta.c.value).where(meta.c.name == "step_s")).scalar()
+        if made is None:
+            conn.execute(meta.insert(), {"name": "step_s", "value": str(step_s)})
+        elif int(made) != step_s:
+            raise ConfigError(
+                f"[history] step_s is {step_s}, but the database holds bins of {made} s: keep {made}, or begin a new database"
+            )
