@@ -1,0 +1,162 @@
+"""May an order be carried out here and now? Pure; "no" is a value with a reason.
+
+Times are the controller's: an order is judged by the clock that issued it, so that a step of the agent's clock makes
+no order stale and none eternal. ``follow`` keeps that clock, and notices a reply that was played before.
+"""
+
+from math import isfinite
+
+import msgspec
+
+from foreshape_agent.config import Settings
+from foreshape_wire.order import Guard, Mode, Order
+from foreshape_wire.quantity import Size
+from foreshape_wire.reading import DomainReading, DomainState
+from foreshape_wire.sample import VmSample
+
+CPU, MEMORY = "cpu", "memory"
+RESOURCES = (CPU, MEMORY)
+TOLERANCE = 1e-6
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """The order may be carried out for this resource."""
+
+    target: float
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Not tried: a stable word, and a sentence for people."""
+
+    code: str
+    reason: str
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that bears on one order: the domain (None: not here), its sample of this cycle, and how far we may go."""
+
+    domain: DomainReading | None
+    sample: VmSample | None
+    allocation: float
+    """Of the resource asked for, in cores or MiB."""
+    now: float
+    """The controller's clock."""
+    mode: Mode
+    safe_mode: str
+    guard: Guard | None
+
+
+class Timeline(msgspec.Struct, frozen=True):
+    """The controller's clock as the agent follows it: what it said, and when on the clock that never steps."""
+
+    issued_at: float
+    heard_at: float
+
+    def now(self, monotonic_s: float) -> float:
+        return self.issued_at + (monotonic_s - self.heard_at)
+
+
+def follow(before: Timeline | None, issued_at: float, monotonic_s: float, slack_s: float) -> tuple[Timeline, bool]:
+    """The timeline after a reply, and whether the reply may be acted on.
+
+    A reply far behind the ones before is one played again, or the controller's clock stepped back. It is not acted
+    on; if the next reply moves on from it, it was the clock, and the new time is followed.
+    """
+    trusted = before is None or issued_at >= before.now(monotonic_s) - slack_s
+    return Timeline(issued_at, monotonic_s), trusted
+
+
+def wanted(order: Order, resource: str) -> float | None:
+    """What an order asks of a resource; None: leave it."""
+    if resource == CPU:
+        return None if order.cpu is None else order.cpu.cores
+    return None if order.memory is None else order.memory.mib
+
+
+def admit(order: Order, resource: str, scene: Scene, settings: Settings) -> Admitted | Refused:
+    """Judge one resource of an order; the first rule that objects gives its reason."""
+    target = wanted(order, resource)
+    if target is None or not isfinite(target):
+        return Refused("not_a_number", f"{target!r} is no amount of {resource}")
+    return (
+        _authority(scene)
+        or _time(order, scene, settings)
+        or _domain(scene)
+        or _bounds(order, resource, target, scene)
+        or (_shrink(resource, target, scene, settings) if target < scene.allocation - TOLERANCE else None)
+        or Admitted(target)
+    )
+
+
+def _authority(scene: Scene) -> Refused | None:
+    if scene.safe_mode:
+        return Refused("safe_mode", f"the agent follows no order now: {scene.safe_mode}")
+    if scene.mode is not Mode.ACT:
+        return Refused(f"{scene.mode}_mode", f"this host is in mode {scene.mode}: nothing is resized")
+    return None
+
+
+def _time(order: Order, scene: Scene, settings: Settings) -> Refused | None:
+    if scene.now > order.expires_at:
+        return Refused("stale_order", f"expired {scene.now - order.expires_at:.0f} s ago")
+    if order.issued_at > scene.now + settings.clock_slack_s:
+        return Refused("stale_order", f"issued {order.issued_at - scene.now:.0f} s in the future: the controller's clock stepped")
+    return None
+
+
+def _domain(scene: Scene) -> Refused | None:
+    if scene.domain is None:
+        return Refused("unknown_domain", "no such domain on this host")
+    state = scene.domain.state
+    if state is DomainState.MIGRATING:
+        return Refused("migrating", "the domain is being migrated")
+    if state is DomainState.BUSY:
+        return Refused("domain_busy", "another job holds the domain")
+    if state is not DomainState.RUNNING:
+        return Refused("not_running", f"the domain is {state}")
+    return None
+
+
+def _bounds(order: Order, resource: str, target: float, scene: Scene) -> Refused | None:
+    assert scene.domain is not None
+    floor, ceiling = amount(order.floor, resource), amount(order.ceiling, resource)
+    if scene.guard is not None:
+        floor = max(floor, amount(scene.guard.floor, resource))
+    reachable = amount(scene.domain.ceiling, resource)
+    if target < floor - TOLERANCE:
+        return Refused("below_floor", f"{target:g} is below the floor of {floor:g}")
+    if target > min(ceiling, reachable) + TOLERANCE:
+        return Refused("above_ceiling", f"{target:g} is above the ceiling of {min(ceiling, reachable):g}")
+    return None
+
+
+def _shrink(resource: str, target: float, scene: Scene, settings: Settings) -> Refused | None:
+    """Only what is seen to be unused is taken."""
+    if resource == CPU:
+        return _cpu_shrink(scene)
+    seen = None if scene.sample is None else scene.sample.memory
+    if seen is None or seen.confidence < settings.least_confidence:
+        return Refused("low_confidence", "the guest's memory demand is not known well enough to shrink it")
+    least = least_memory(seen.demand.mib, settings)
+    if target < least - TOLERANCE:
+        return Refused("below_working_set", f"{target:.0f} MiB is below the working set and its margin: {least:.0f} MiB")
+    return None
+
+
+def _cpu_shrink(scene: Scene) -> Refused | None:
+    seen = None if scene.sample is None else scene.sample.cpu
+    if seen is None:
+        return Refused("low_confidence", "no CPU measurement in this cycle")
+    if seen.censored:
+        return Refused("censored", f"it uses {seen.used.cores:.2f} of {seen.allocation.cores:.2f} cores: its demand may be higher")
+    return None
+
+
+def least_memory(demand_mib: float, settings: Settings) -> float:
+    """Working set plus margin, MiB."""
+    return demand_mib + max(settings.memory_margin_mib, settings.memory_margin_share * demand_mib)
+
+
+def amount(size: Size, resource: str) -> float:
+    """Cores or MiB of a size."""
+    return size.cpu.cores if resource == CPU else size.memory.mib

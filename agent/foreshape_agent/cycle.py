@@ -1,0 +1,376 @@
+"""One cycle of the agent: read, measure, answer pressure, report, follow orders, and return to static when cut off.
+
+``run_once`` is the table of contents of the walk of a sample. Between two cycles ``peek`` reads once more, for pressure only.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from foreshape_agent import __version__, admit, demand, levers, rates, reflex
+from foreshape_agent.config import Settings
+from foreshape_agent.errors import AgentError, HypervisorLost, LinkDown, LinkRefused, ReportRefused
+from foreshape_agent.levers.base import Clock, Hypervisor, Lever
+from foreshape_agent.reconcile import Authority, Reconciler, Sight
+from foreshape_agent.spool import Row, Spool
+from foreshape_wire.codec import WIRE_VERSION, WireError, decode_desired
+from foreshape_wire.ids import ServerId, clip
+from foreshape_wire.order import Desired, Mode, Origin
+from foreshape_wire.quantity import Cores, Memory, Size
+from foreshape_wire.reading import DomainReading, DomainState, HostReading, LeverName
+from foreshape_wire.sample import DomainCard, HostReport, VmSample
+
+log = structlog.get_logger()
+
+ASK_EVERY_S = 60.0
+"""A guest's agent is asked for its vCPUs this often, one guest a cycle: the question may take long."""
+
+
+class Link(Protocol):
+    """The way to the controller. Raises LinkDown, LinkRefused, ReportRefused."""
+
+    def exchange(self, report: bytes) -> bytes:
+        """Hand over a report; the reply is the desired state."""
+
+    def use_token(self, token: str) -> None:
+        """Use a new token from the next report on."""
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Everything outside that a cycle touches."""
+
+    hypervisor: Hypervisor
+    read_host: Callable[[], HostReading]
+    spool: Spool
+    link: Link
+    clock: Clock
+
+
+@dataclass
+class Trail:
+    """What a cycle remembers of one domain."""
+
+    reading: DomainReading
+    pulse: demand.Pulse
+    sample: VmSample | None = None
+    asked_at: float | None = None
+    period_set: bool = False
+
+
+class Cycle:
+    """The agent's work, one cycle at a time."""
+
+    def __init__(self, doors: Doors, settings: Settings, pullers: Sequence[Lever] | None = None) -> None:
+        self._doors, self._settings = doors, settings
+        self._hand = Reconciler(doors.hypervisor, doors.spool, doors.clock, settings, levers.ALL if pullers is None else pullers)
+        self._host_before: HostReading | None = None
+        self._trails: dict[ServerId, Trail] = {}
+        self._reported: dict[ServerId, DomainReading] = {}
+        self._cards: dict[ServerId, DomainCard] = {}
+        self._cards_wanted = True
+        self._timeline: admit.Timeline | None = None
+        self._heard_at = doors.clock.monotonic()
+        self._safe = ""
+        self._note = ""
+
+    # -- the walk of one sample ------------------------------------------------------------------------------
+
+    def run_once(self) -> str:
+        """One whole cycle; its canonical sentence."""
+        started = self._doors.clock.monotonic()
+        self._hand.start_cycle()
+        self._doors.spool.recover()
+        sights = self._read()
+        gave = self._answer_pressure(sights)
+        row = self._report(sights)
+        desired = self._exchange(row)
+        waiting = self._follow(desired, sights)
+        restored = self._stay_static(sights)
+        self._drain(row)
+        return self._canonical(sights, gave, waiting, restored, self._doors.clock.monotonic() - started)
+
+    def peek(self) -> int:
+        """Between two cycles: look for pressure and answer it; the number of give-backs."""
+        self._hand.start_cycle()
+        return self._answer_pressure(self._read())
+
+    def restore(self, why: str) -> None:
+        """Every domain that Foreshape holds below its entitlement gets it back."""
+        log.warning("restore", why=why)
+        self._hand.start_cycle()
+        self._give_all(self._read(), why)
+
+    # -- reading and measuring -------------------------------------------------------------------------------
+
+    def _read(self) -> dict[ServerId, Sight] | None:
+        """Every domain as it is now; None while the hypervisor cannot be asked: unknown, not gone."""
+        try:
+            readings = self._doors.hypervisor.read_domains()
+            sights = {r.identity.server: self._see(r) for r in readings}
+            self._forget_gone(sights)
+            self._ask_one_guest(sights)
+            self._hand.settle(sights)
+            self._note_given(sights)
+        except HypervisorLost as e:
+            self._note = f"hypervisor lost: {e}"
+            log.warning("hypervisor lost", error=str(e))
+            return None
+        self._note = ""
+        return sights
+
+    def _see(self, reading: DomainReading) -> Sight:
+        """Measure one domain against the time it was last seen."""
+        server, trail = reading.identity.server, self._trails.get(reading.identity.server)
+        if trail is not None and trail.reading.instance != reading.instance:
+            trail = None
+            self._hand.heard.pop(server, None)
+        beat = demand.pulse(None if trail is None else trail.pulse, reading)
+        guest = None if reading.cpu is None else reading.cpu.guest_online
+        guest = self._hand.heard.get(server) if guest is None else guest
+        sample = self._sample(trail.reading if trail else None, reading, beat, guest)
+        new = Trail(reading, beat, sample, *((trail.asked_at, trail.period_set) if trail else ()))
+        self._trails[server] = new
+        self._set_period(new)
+        return Sight(reading, sample, guest, trail.sample if trail else None)
+
+    def _sample(self, before: DomainReading | None, reading: DomainReading, beat: demand.Pulse, guest: int | None) -> VmSample:
+        return demand.estimate(reading, rates.between(before, reading), demand.is_fresh(beat, reading, self._settings), guest)
+
+    def _set_period(self, trail: Trail) -> None:
+        """A balloon that never asks its guest tells frozen numbers."""
+        memory, reading = trail.reading.memory, trail.reading
+        if trail.period_set or memory is None or memory.stats_period_s or reading.state is not DomainState.RUNNING:
+            return
+        if memory.available is None and not reading.capability(LeverName.MEM_BALLOON).usable:
+            return
+        trail.period_set = True
+        try:
+            self._doors.hypervisor.set_stats_period(reading.identity.server, self._settings.stats_period_s)
+            log.info("stats period set", server=reading.identity.server, seconds=self._settings.stats_period_s)
+        except HypervisorLost:
+            raise
+        except AgentError as e:
+            log.warning("stats period not set", server=reading.identity.server, error=str(e))
+
+    def _forget_gone(self, sights: dict[ServerId, Sight]) -> None:
+        for gone in self._trails.keys() - sights.keys():
+            del self._trails[gone]
+            self._reported.pop(gone, None)
+            self._hand.heard.pop(gone, None)
+            for resource in admit.RESOURCES:
+                self._doors.spool.gave(gone, resource)
+
+    def _note_given(self, sights: dict[ServerId, Sight]) -> None:
+        """Domains that have their entitlement again are no longer held below it."""
+        under_way = {(a.server, a.resource) for a in self._doors.spool.actions()}
+        for sight in sights.values():
+            for resource in admit.RESOURCES:
+                has, server = sight.allocation(resource), sight.reading.identity.server
+                whole = has is not None and has >= admit.amount(self._entitlement(sight.reading), resource) - admit.TOLERANCE
+                if whole and (server, resource) not in under_way:
+                    self._doors.spool.gave(server, resource)
+
+    def _ask_one_guest(self, sights: dict[ServerId, Sight]) -> None:
+        """The guest whose answer is the oldest; one a cycle, since an agent that hangs takes its time."""
+        now = self._doors.clock.monotonic()
+        due = [s for s in sights.values() if self._due(s.reading, now)]
+        if not due:
+            return
+        chosen = min(due, key=lambda s: self._trails[s.reading.identity.server].asked_at or 0.0)
+        self._trails[chosen.reading.identity.server].asked_at = now
+        try:
+            self._hand.ask(chosen.reading)
+        except HypervisorLost:
+            raise
+        except AgentError as e:
+            log.debug("guest agent did not answer", server=chosen.reading.identity.server, error=str(e))
+
+    def _due(self, reading: DomainReading, now: float) -> bool:
+        asked = self._trails[reading.identity.server].asked_at
+        wants = reading.cpu is not None and reading.cpu.guest_online is None and reading.state is DomainState.RUNNING
+        return wants and reading.capability(LeverName.CPU_GUEST).usable and (asked is None or now - asked >= ASK_EVERY_S)
+
+    # -- pressure and static ---------------------------------------------------------------------------------
+
+    def _answer_pressure(self, sights: dict[ServerId, Sight] | None) -> int:
+        """Give back where a sample shows pressure."""
+        given = 0
+        try:
+            for sight in (sights or {}).values():
+                for give in reflex.decide(sight.sample, sight.before, self._entitlement(sight.reading), self._settings):
+                    if self._ours(sight.reading, give.resource):
+                        given += self._hand.give(sight, give.resource, give.target, Origin.REFLEX, f"{give.code}: {give.reason}")
+        except HypervisorLost as e:
+            self._note = f"hypervisor lost: {e}"
+        return given
+
+    def _ours(self, reading: DomainReading, resource: str) -> bool:
+        """Whether a lack is Foreshape's doing, as far as it knows: an operator's own cap is not lifted in observe or advise."""
+        spool = self._doors.spool
+        return spool.ledger.memo.mode is Mode.ACT or spool.lost or spool.took(reading.identity.server, resource)
+
+    def _entitlement(self, reading: DomainReading) -> Size:
+        """What was sold, as far as it can be reached here."""
+        guard = self._doors.spool.ledger.memo.guards.get(reading.identity.server)
+        sold = reading.entitlement if guard is None else guard.entitlement
+        return Size(cpu=min(sold.cpu, reading.ceiling.cpu), memory=min(sold.memory, reading.ceiling.memory))
+
+    def _stay_static(self, sights: dict[ServerId, Sight] | None) -> int:
+        """The controller is silent for too long: back to the entitlement, and no orders until it answers."""
+        silent = self._doors.clock.monotonic() - self._heard_at
+        if silent <= self._settings.static_after_s:
+            return 0
+        if not self._safe:
+            log.warning("fail to static", silent_s=round(silent))
+        self._safe = f"controller silent for {silent:.0f} s: domains are at their entitlement"
+        return self._give_all(sights, "controller silent")
+
+    def _give_all(self, sights: dict[ServerId, Sight] | None, why: str) -> int:
+        given = 0
+        try:
+            for sight in (sights or {}).values():
+                for resource in admit.RESOURCES:
+                    if self._ours(sight.reading, resource):
+                        target = admit.amount(self._entitlement(sight.reading), resource)
+                        given += self._hand.give(sight, resource, target, Origin.STATIC, why)
+        except HypervisorLost as e:
+            self._note = f"hypervisor lost: {e}"
+        return given
+
+    # -- reporting -------------------------------------------------------------------------------------------
+
+    def _report(self, sights: dict[ServerId, Sight] | None) -> Row:
+        """One numbered report, kept before it is sent. Its samples span the whole cycle."""
+        spool, clock = self._doors.spool, self._doors.clock
+        host = self._doors.read_host()
+        host_sample, self._host_before = rates.host_sample(self._host_before, host), host
+        cards = None if sights is None else self._changed_cards(sights)
+        report = HostReport(
+            version=WIRE_VERSION,
+            host=self._settings.host_name,
+            epoch=spool.epoch,
+            sequence=spool.number,
+            taken_at=clock.now(),
+            samples=() if sights is None else tuple(self._cycle_sample(s) for s in sights.values()),
+            host_sample=host_sample,
+            outcomes=spool.unsent(),
+            cards=cards,
+            safe_mode=clip(self._safe),
+            agent_version=__version__,
+            note=clip("; ".join(n for n in (self._note, spool.notice) if n)),
+        )
+        return spool.append(report)
+
+    def _cycle_sample(self, sight: Sight) -> VmSample:
+        """A peek in between must not shorten what is reported: the window is since the last report."""
+        server, reading = sight.reading.identity.server, sight.reading
+        before, self._reported[server] = self._reported.get(server), reading
+        trail = self._trails[server]
+        return self._sample(before, reading, trail.pulse, sight.guest_vcpus)
+
+    def _changed_cards(self, sights: dict[ServerId, Sight]) -> tuple[DomainCard, ...] | None:
+        """All cards when one changed, at first and when asked; None otherwise."""
+        cards = {server: _card(s, self._cards.get(server)) for server, s in sights.items()}
+        if cards == self._cards and not self._cards_wanted:
+            return None
+        self._cards, self._cards_wanted = cards, False
+        return tuple(cards.values())
+
+    # -- the controller --------------------------------------------------------------------------------------
+
+    def _exchange(self, row: Row) -> Desired | None:
+        """Send the fresh report; the reply, if there is one that may be acted on."""
+        desired = self._send(row)
+        if desired is None:
+            return None
+        monotonic = self._doors.clock.monotonic()
+        self._timeline, trusted = admit.follow(self._timeline, desired.issued_at, monotonic, self._settings.clock_slack_s)
+        if not trusted:
+            log.warning("reply not followed: older than the ones before", issued_at=desired.issued_at)
+            return None
+        if self._safe:
+            log.warning("controller answers again", after_s=round(monotonic - self._heard_at))
+        self._heard_at, self._safe = monotonic, ""
+        self._doors.spool.remember(desired.mode, desired.guards)
+        return desired
+
+    def _send(self, row: Row) -> Desired | None:
+        """One report out, one reply in; None when there was none that can be used."""
+        try:
+            desired = self._addressed(decode_desired(self._doors.link.exchange(row.message())))
+        except ReportRefused as e:
+            log.warning("report refused, kept aside", sequence=row.sequence, error=str(e))
+            self._doors.spool.quarantine(row, str(e))
+            return None
+        except (LinkDown, LinkRefused, WireError) as e:
+            log.warning("no usable reply", kind=type(e).__name__, error=str(e))
+            return None
+        self._doors.spool.forget(row.epoch, desired.accepted)
+        self._cards_wanted = self._cards_wanted or desired.cards_wanted
+        if desired.token:
+            self._doors.link.use_token(desired.token)
+        return desired
+
+    def _addressed(self, desired: Desired) -> Desired:
+        """A reply meant for another host is no reply."""
+        if desired.host != self._settings.host_name:
+            raise WireError(f"$.host is {desired.host!r}: this host is {self._settings.host_name!r}")
+        return desired
+
+    def _follow(self, desired: Desired | None, sights: dict[ServerId, Sight] | None) -> int:
+        """Carry out the orders of a reply; how many had to wait."""
+        if desired is None or sights is None or self._timeline is None:
+            return 0
+        authority = Authority(
+            now=self._timeline.now(self._doors.clock.monotonic()),
+            mode=desired.mode,
+            safe_mode=self._safe,
+            guards=self._doors.spool.ledger.memo.guards,
+        )
+        try:
+            return self._hand.carry_out(desired.orders, sights, authority)
+        except HypervisorLost as e:
+            self._note = f"hypervisor lost: {e}"
+            return len(desired.orders)
+
+    def _drain(self, fresh: Row) -> None:
+        """Reports of an outage, oldest first, while the controller answers and the cycle has time."""
+        spool, until = self._doors.spool, self._doors.clock.monotonic() + self._settings.interval_s / 2
+        if self._doors.clock.monotonic() - self._heard_at > self._settings.interval_s / 2:
+            return
+        for row in spool.backlog(self._settings.backlog_per_cycle, but=fresh):
+            if self._send(row) is None or self._doors.clock.monotonic() > until:
+                return
+
+    def _canonical(self, sights: dict[ServerId, Sight] | None, gave: int, waiting: int, restored: int, took: float) -> str:
+        """The one line of this cycle."""
+        spool = self._doors.spool
+        facts: dict[str, object] = {
+            "domains": "unknown" if sights is None else len(sights),
+            "gave_back": gave,
+            "restored": restored,
+            "unsettled": len(spool.actions()),
+            "orders_waiting": waiting,
+            "reports_waiting": spool.waiting(),
+            "safe_mode": self._safe,
+            "note": "; ".join(n for n in (self._note, spool.notice) if n),
+        }
+        log.info("cycle", **facts, took_ms=round(took * 1000, 1))
+        return "cycle: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in facts.items() if v not in {"", 0} or k == "domains")
+
+
+def _card(sight: Sight, old: DomainCard | None) -> DomainCard:
+    """Who a domain is and what it can do. A part that could not be read (busy) stays what it was."""
+    reading = sight.reading
+    known = reading.entitlement if old is None else old.allocation
+    cpu, memory = sight.allocation(admit.CPU), sight.allocation(admit.MEMORY)
+    return DomainCard(
+        identity=reading.identity,
+        entitlement=reading.entitlement,
+        ceiling=reading.ceiling,
+        allocation=Size(cpu=known.cpu if cpu is None else Cores(cpu), memory=known.memory if memory is None else Memory(memory)),
+        capabilities=reading.capabilities,
+    )

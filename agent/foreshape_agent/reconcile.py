@@ -1,0 +1,363 @@
+"""Carries orders, reflexes and returns to entitlement out, and settles what was only asked for.
+
+Each action is one intent in the spool, written before its first lever is pulled and ended by one final outcome. A killed
+agent finds its intents again: what a reading shows as done is applied, what it does not is failed, never pulled twice.
+One lease per VM; one VM's trouble is a failed outcome of that VM.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from foreshape_agent import admit, demand
+from foreshape_agent.choose import NoWay, Step, steps
+from foreshape_agent.config import Settings
+from foreshape_agent.errors import DomainBusy, DomainGone, HypervisorLost
+from foreshape_agent.levers.base import Clock, Hypervisor, Lever, Pull
+from foreshape_agent.spool import Action, Spool
+from foreshape_wire.ids import CauseId, OrderId, ServerId, clip, new_id
+from foreshape_wire.order import Guard, Mode, Order, Origin, Outcome, Verdict
+from foreshape_wire.reading import DomainReading, DomainState, LeverName
+from foreshape_wire.sample import VmSample
+
+log = structlog.get_logger()
+
+CLOSE_CORES, CLOSE_MIB, CLOSE_SHARE = 0.02, 8.0, 0.02
+"""A target is reached within this: QEMU's pages and the cap's granule."""
+AGAIN_S = 30.0
+"""A give-back that failed is tried again after this."""
+
+
+class Sight(NamedTuple):
+    """One domain as this cycle sees it."""
+
+    reading: DomainReading
+    sample: VmSample
+    guest_vcpus: int | None
+    before: VmSample | None = None
+    """The sample before, if there was one."""
+
+    def allocation(self, resource: str) -> float | None:
+        return allocation(self.reading, resource, self.guest_vcpus)
+
+
+def allocation(reading: DomainReading, resource: str, guest_vcpus: int | None) -> float | None:
+    """What a domain has now, in cores or MiB; None when it could not be read."""
+    if resource == admit.CPU:
+        return None if reading.cpu is None else demand.cpu_allocation(reading.cpu, guest_vcpus)
+    return None if reading.memory is None else reading.memory.current.mib
+
+
+class Authority(NamedTuple):
+    """How far the agent may go in this cycle."""
+
+    now: float
+    """The controller's clock."""
+    mode: Mode
+    safe_mode: str
+    guards: Mapping[ServerId, Guard]
+
+
+class Reconciler:
+    """The only hand on the levers."""
+
+    def __init__(self, door: Hypervisor, spool: Spool, clock: Clock, settings: Settings, levers: Sequence[Lever]) -> None:
+        self._door, self._spool, self._clock, self._settings = door, spool, clock, settings
+        self._levers = {lever.name: lever for lever in levers}
+        self._asked_at: dict[str, float] = {}
+        self._rest: dict[tuple[str, str], float] = {}
+        self._until = 0.0
+        self.heard: dict[str, int] = {}
+        """vCPUs on line by the last answer of each guest's agent."""
+
+    def start_cycle(self) -> None:
+        """Begin a new time budget."""
+        self._until = self._clock.monotonic() + self._settings.action_budget_s
+
+    @property
+    def spent(self) -> bool:
+        """Whether this cycle's time for actions is over."""
+        return self._clock.monotonic() > self._until
+
+    # -- settling --------------------------------------------------------------------------------------------
+
+    def settle(self, sights: Mapping[ServerId, Sight]) -> None:
+        """Judge every unsettled intent by what is seen now. ``sights`` holds all domains of the host."""
+        for action in self._spool.actions():
+            try:
+                self._settle(action, sights.get(action.server))
+            except HypervisorLost:
+                raise
+            except Exception as e:  # noqa: BLE001  one odd VM never stops the others
+                self._broken(action, e)
+
+    def _settle(self, action: Action, sight: Sight | None) -> None:
+        if sight is None:
+            return self._finish(action, Verdict.FAILED, "domain_gone", "the domain is not on this host any more")
+        if action.instance != sight.reading.instance:
+            return self._finish(action, Verdict.FAILED, "restarted", "the domain was started anew meanwhile", sight.reading, retry=True)
+        domain = self._look(action, sight)
+        if self._done(action, domain):
+            return self._finish(action, Verdict.APPLIED, "seen_later", "", domain, proof=_seen(action, domain))
+        if not action.asked:
+            return self._give_up(action, domain, "interrupted", "the agent was stopped in the middle")
+        asked_at = self._asked_at.setdefault(action.key, self._clock.monotonic())
+        if self._clock.monotonic() - asked_at > self._settings.action_deadline_s:
+            self._give_up(action, domain, "short", "not reached in time")
+        return None
+
+    def _look(self, action: Action, sight: Sight) -> DomainReading:
+        """The guest has to be asked for the vCPUs it has on line."""
+        if LeverName.CPU_GUEST in {s.lever for s in action.steps} or LeverName.CPU_HOTPLUG in {s.lever for s in action.steps}:
+            return self.ask(sight.reading)
+        return sight.reading
+
+    def ask(self, reading: DomainReading) -> DomainReading:
+        """Ask a guest's agent, and remember its answer."""
+        domain = self._door.read_domain(reading.identity.server, ask_guest=True)
+        if domain.cpu is not None and domain.cpu.guest_online is not None:
+            self.heard[domain.identity.server] = domain.cpu.guest_online
+        return domain
+
+    def _done(self, action: Action, domain: DomainReading) -> bool:
+        """Every lever stands where it should, and together they give what was wanted."""
+        after = _after(domain, action.resource)
+        if after is None or not all(self._levers[s.lever].reached(domain, s.target) for s in action.steps):
+            return False
+        return after >= action.target - _close(action) if action.target > action.before else after < action.before
+
+    def _give_up(self, action: Action, domain: DomainReading, code: str, why: str) -> None:
+        after = _after(domain, action.resource) or 0.0
+        lever = action.steps[-1].lever if action.steps else None
+        word = f"{lever.value.split('.')[1]}_{code}" if lever and code == "short" else code
+        reason = f"{why}: {lever or action.resource} stopped at {after:g} of {action.target:g} {_unit(action.resource)}"
+        if action.target < action.before:
+            reason += "; taken back" if self._take_back(action, domain) else "; not taken back"
+        self._finish(action, Verdict.FAILED, word, reason, domain, retry=True)
+
+    def _take_back(self, action: Action, domain: DomainReading) -> bool:
+        """A shrink that stopped short still pulls at the guest: let go. A grow may stay asked for."""
+        log.info("take back", server=action.server, resource=action.resource, cause=action.cause, to=action.before)
+        pulls = [self._levers[s.lever].apply(self._door, domain, _before(s, action, domain), self._clock) for s in reversed(action.steps)]
+        return all(p.verdict is not Verdict.FAILED for p in pulls)
+
+    # -- acting ----------------------------------------------------------------------------------------------
+
+    def carry_out(self, orders: Iterable[Order], sights: Mapping[ServerId, Sight], authority: Authority) -> int:
+        """Follow orders; the number that had to wait (lease held, time over) and stays open."""
+        waiting = 0
+        for order in orders:
+            for resource in admit.RESOURCES:
+                if admit.wanted(order, resource) is None or self._spool.settled(order, resource):
+                    continue
+                if self.spent or self._leased(order, resource):
+                    waiting += 1
+                elif not self._under_way(order, resource):
+                    self._order(order, resource, sights.get(order.server), authority)
+        return waiting
+
+    def _under_way(self, order: Order, resource: str) -> bool:
+        return any(a.order == order.order and a.resource == resource for a in self._spool.actions())
+
+    def _leased(self, order: Order, resource: str) -> bool:
+        """Another order's intent on another resource of this VM is not settled yet."""
+        return any(a.server == order.server and a.order != order.order and a.resource != resource for a in self._spool.actions())
+
+    def _order(self, order: Order, resource: str, sight: Sight | None, authority: Authority) -> None:
+        has = None if sight is None else sight.allocation(resource)
+        scene = admit.Scene(
+            domain=None if sight is None else sight.reading,
+            sample=None if sight is None else sight.sample,
+            allocation=has or 0.0,
+            now=authority.now,
+            mode=authority.mode,
+            safe_mode=authority.safe_mode,
+            guard=authority.guards.get(order.server),
+        )
+        answer = admit.admit(order, resource, scene, self._settings)
+        action = Action(
+            order=order.order,
+            cause=order.cause,
+            server=order.server,
+            resource=resource,
+            origin=Origin.ORDER,
+            before=has or 0.0,
+            target=admit.wanted(order, resource) or 0.0,
+            steps=(),
+            at=self._clock.now(),
+            reason=order.reason,
+        )
+        if isinstance(answer, admit.Refused):
+            self._finish(action, Verdict.REFUSED, answer.code, answer.reason, None if sight is None else sight.reading)
+        elif sight is not None:
+            self._begin(action, sight)
+
+    def give(self, sight: Sight, resource: str, target: float, origin: Origin, reason: str) -> bool:
+        """Give back up to ``target``: grows only, waits for nobody. Whether something was done."""
+        server, has = sight.reading.identity.server, sight.allocation(resource)
+        if has is None or has >= target or sight.reading.state is not DomainState.RUNNING or self._asked(server, resource, target):
+            return False
+        if self._clock.monotonic() < self._rest.get((server, resource), 0.0):
+            return False
+        action = Action(
+            order=OrderId(""),
+            cause=CauseId(new_id(origin.value)),
+            server=server,
+            resource=resource,
+            origin=origin,
+            before=has,
+            target=target,
+            steps=(),
+            at=self._clock.now(),
+            reason=reason,
+        )
+        self._begin(action, sight)
+        return True
+
+    def _asked(self, server: str, resource: str, target: float) -> bool:
+        """Whether at least as much is on its way already."""
+        return any(a.server == server and a.resource == resource and a.target >= target > a.before for a in self._spool.actions())
+
+    def _begin(self, action: Action, sight: Sight) -> None:
+        """Choose the levers, write the intent, pull."""
+        way = steps(sight.reading, action.resource, action.target, sight.guest_vcpus)
+        if isinstance(way, NoWay):
+            return self._finish(action, Verdict.REFUSED, "no_lever", way.reason, sight.reading)
+        action = msgspec.structs.replace(action, steps=way, instance=sight.reading.instance)
+        self._supersede(action)
+        if not way:
+            return self._finish(action, Verdict.APPLIED, "already", "", sight.reading, proof=_seen(action, sight.reading))
+        if action.target < admit.amount(sight.reading.entitlement, action.resource) and action.target < action.before:
+            self._spool.take(action.server, action.resource, action.at)
+        self._spool.intend(action)
+        log.info("intent", **_words(action), levers=[f"{s.lever}={s.target:g}" for s in way], reason=action.reason)
+        try:
+            self._pull(action, sight.reading)
+        except HypervisorLost:
+            raise
+        except Exception as e:  # noqa: BLE001  one odd VM never stops the others
+            self._broken(action, e)
+        return None
+
+    def _supersede(self, action: Action) -> None:
+        """What was asked before for the same resource is over: the newer word counts."""
+        for old in self._spool.actions():
+            if (old.server, old.resource) == (action.server, action.resource) and old.key != action.key:
+                self._finish(old, Verdict.FAILED, "superseded", f"a newer action wants {action.target:g} {_unit(action.resource)}")
+
+    def _pull(self, action: Action, domain: DomainReading) -> None:
+        started, pulls = self._clock.monotonic(), list[Pull]()
+        for number, step in enumerate(action.steps):
+            if number:
+                domain = self.ask(domain)  # the step before changed the ranges
+            pulls.append(self._levers[step.lever].apply(self._door, domain, step.target, self._clock))
+            if pulls[-1].verdict in {Verdict.FAILED, Verdict.REFUSED}:
+                break
+        self._judge(action, domain, pulls, self._clock.monotonic() - started)
+
+    def _judge(self, action: Action, domain: DomainReading, pulls: Sequence[Pull], took: float) -> None:
+        """The combined effect, from a new reading."""
+        last = pulls[-1]
+        domain = self.ask(domain) if action.resource == admit.CPU else self._door.read_domain(action.server)
+        if last.verdict in {Verdict.FAILED, Verdict.REFUSED}:
+            return self._finish(action, last.verdict, last.code, last.reason, domain, retry=last.retry, took=took)
+        proof = "; ".join(p.proof for p in pulls if p.proof)
+        if self._done(action, domain) or (all(p.verdict is Verdict.APPLIED for p in pulls) and self._enough(action, domain)):
+            return self._finish(action, Verdict.APPLIED, last.code, last.reason, domain, proof=proof or _seen(action, domain), took=took)
+        self._asked_at[action.key] = self._clock.monotonic()
+        asked = msgspec.structs.replace(action, asked=True)
+        self._spool.intend(asked)
+        open_pull = next((p for p in pulls if p.verdict is Verdict.PENDING), last)
+        self._say(asked, Verdict.PENDING, open_pull.code, open_pull.reason or "not seen yet", domain, took=took)
+        return None
+
+    def _enough(self, action: Action, domain: DomainReading) -> bool:
+        """The levers proved their parts themselves: the sum has to be on the right side."""
+        after = _after(domain, action.resource)
+        return after is not None and (after >= action.target - _close(action) if action.target > action.before else after < action.before)
+
+    # -- answering -------------------------------------------------------------------------------------------
+
+    def _broken(self, action: Action, error: Exception) -> None:
+        if isinstance(error, DomainGone):
+            return self._finish(action, Verdict.FAILED, "domain_gone", str(error) or "the domain is gone")
+        if isinstance(error, DomainBusy):
+            return self._finish(action, Verdict.FAILED, "domain_busy", str(error) or "another job holds the domain", retry=True)
+        log.error("unexpected error", **_words(action), exc_info=error)
+        return self._finish(action, Verdict.FAILED, "internal_error", f"{type(error).__name__}: {error}", retry=True)
+
+    def _finish(
+        self, action: Action, verdict: Verdict, code: str, reason: str, domain: DomainReading | None = None, **more: object
+    ) -> None:  # one outcome, one line
+        self._asked_at.pop(action.key, None)
+        if action.origin is not Origin.ORDER and verdict is not Verdict.APPLIED and code != "superseded":
+            self._rest[action.server, action.resource] = self._clock.monotonic() + AGAIN_S
+        self._say(action, verdict, code, reason, domain, **more)
+
+    def _say(self, action: Action, verdict: Verdict, code: str, reason: str, domain: DomainReading | None, **more: object) -> None:
+        after = None if domain is None else _after(domain, action.resource)
+        outcome = Outcome(
+            order=action.order,
+            cause=action.cause,
+            server=action.server,
+            resource=action.resource,
+            verdict=verdict,
+            origin=action.origin,
+            at=self._clock.now(),
+            before=action.before,
+            target=action.target,
+            after=action.before if after is None else after,
+            code=code,
+            reason=clip(reason or action.reason),
+            lever=action.steps[-1].lever if action.steps else None,
+            proof=clip(str(more.get("proof", ""))),
+            took_s=max(0.0, float(more.get("took", 0.0))),  # type: ignore[arg-type]
+            retry=bool(more.get("retry", False)),
+        )
+        self._spool.answer(outcome, final=verdict is not Verdict.PENDING)
+        words = {"verdict": verdict.value, "code": code, "after": outcome.after, "reason": outcome.reason, "proof": outcome.proof}
+        log.info("outcome", **_words(action), **words)
+
+
+def _after(domain: DomainReading, resource: str) -> float | None:
+    return allocation(domain, resource, None if domain.cpu is None else domain.cpu.guest_online)
+
+
+def _before(step: Step, action: Action, domain: DomainReading) -> float:
+    """Where a lever stood before the action."""
+    base = domain.memory.maximum.mib if domain.memory else action.before
+    return {
+        LeverName.CPU_QUOTA: action.before,
+        LeverName.CPU_GUEST: float(ceil(action.before)),
+        LeverName.CPU_HOTPLUG: float(ceil(action.before)),
+        LeverName.MEM_BALLOON: min(action.before, base),
+        LeverName.MEM_VIRTIO: max(0.0, action.before - base),
+    }[step.lever]
+
+
+def _close(action: Action) -> float:
+    return max(CLOSE_SHARE * action.target, CLOSE_CORES if action.resource == admit.CPU else CLOSE_MIB)
+
+
+def _seen(action: Action, domain: DomainReading) -> str:
+    return f"a reading shows {_after(domain, action.resource) or 0.0:g} {_unit(action.resource)}"
+
+
+def _unit(resource: str) -> str:
+    return "cores" if resource == admit.CPU else "MiB"
+
+
+def _words(action: Action) -> dict[str, object]:
+    """An action in a log line."""
+    return {
+        "server": action.server,
+        "resource": action.resource,
+        "origin": action.origin.value,
+        "order": action.order,
+        "cause": action.cause,
+        "before": action.before,
+        "target": action.target,
+    }

@@ -1,0 +1,180 @@
+"""A controller on the other end of the link that answers as told, and a whole agent in memory around it."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from doors_support import FakeClock, FakeDomain, FakeHypervisor
+from foreshape_agent.config import Settings
+from foreshape_agent.cycle import Cycle, Doors
+from foreshape_agent.errors import LinkDown
+from foreshape_agent.spool import Spool
+from foreshape_wire.codec import WIRE_VERSION, decode_report, encode
+from foreshape_wire.ids import CauseId, OrderId, PlanId, ServerId
+from foreshape_wire.order import Desired, Guard, Mode, Order, Outcome
+from foreshape_wire.quantity import Cores, Memory, Size
+from foreshape_wire.reading import HostReading
+from foreshape_wire.sample import HostReport
+
+VM = ServerId("00000000-0000-4000-8000-0000000000aa")
+HOST = "hv1"
+
+
+def size(cores: float, mib: float) -> Size:
+    return Size(cpu=Cores(cores), memory=Memory(mib))
+
+
+@dataclass
+class FakeController:
+    """Takes reports and answers with whatever stands in its fields. Its clock may differ from the agent's."""
+
+    clock: FakeClock
+    ahead_s: float = 0.0
+    mode: Mode = Mode.ACT
+    orders: list[Order] = field(default_factory=list)
+    guards: list[Guard] = field(default_factory=list)
+    cards_wanted: bool = False
+    down: bool = False
+    error: Exception | None = None
+    replay: bytes | None = None
+    token: str = ""
+    reports: list[HostReport] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+
+    @property
+    def now(self) -> float:
+        """Its own wall clock: it does not step when the agent's does."""
+        return 1_700_000_000.0 + self.clock.monotonic() + self.ahead_s
+
+    def exchange(self, report: bytes) -> bytes:
+        if self.down:
+            raise LinkDown("connection refused")
+        if self.error is not None:
+            raise self.error
+        self.reports.append(decode_report(report))
+        return self.replay or self.answer()
+
+    def answer(self) -> bytes:
+        return encode(
+            Desired(
+                version=WIRE_VERSION,
+                host=HOST,
+                issued_at=self.now,
+                mode=self.mode,
+                accepted=(self.reports[-1].sequence,) if self.reports else (),
+                orders=tuple(self.orders),
+                guards=tuple(self.guards),
+                cards_wanted=self.cards_wanted,
+                token=self.token,
+            )
+        )
+
+    def use_token(self, token: str) -> None:
+        self.tokens.append(token)
+
+    def order(self, name: str, *, cpu: float | None = None, mib: float | None = None, ttl: float = 120, **more: object) -> Order:
+        """Open one order, in place of those before."""
+        order = an_order(name, cpu=cpu, mib=mib, now=self.now, ttl=ttl, **more)
+        self.orders = [order]
+        return order
+
+    def outcomes(self) -> list[Outcome]:
+        """Everything answered so far, each once."""
+        seen: dict[str, Outcome] = {}
+        for report in self.reports:
+            for o in report.outcomes:
+                seen[repr(o)] = o
+        return list(seen.values())
+
+
+def an_order(
+    name: str = "ord-1",
+    *,
+    cpu: float | None = None,
+    mib: float | None = None,
+    now: float = 1_700_000_000.0,
+    ttl: float = 120,
+    **more: object,
+) -> Order:
+    fields: dict[str, object] = {
+        "server": VM,
+        "floor": size(0.1, 96),
+        "ceiling": size(8, 8192),
+        "issued_at": now,
+        "expires_at": now + ttl,
+    } | more
+    return Order(
+        order=OrderId(name),
+        cause=CauseId(f"cause-{name}"),
+        plan=PlanId("plan-1"),
+        cpu=None if cpu is None else Cores(cpu),
+        memory=None if mib is None else Memory(mib),
+        reason="a test wants it",
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+@dataclass
+class Bed:
+    """One agent in memory: fake hypervisor with honest physics, fake controller, real spool, real cycle."""
+
+    clock: FakeClock
+    hypervisor: FakeHypervisor
+    controller: FakeController
+    spool: Spool
+    settings: Settings
+    cycle: Cycle
+
+    def run(self, cycles: int = 1, *, every: float | None = None) -> str:
+        """Cycles at their interval; the last one's sentence."""
+        line = ""
+        for _ in range(cycles):
+            self.clock.sleep(self.settings.interval_s if every is None else every)
+            line = self.cycle.run_once()
+        return line
+
+    @property
+    def last(self) -> HostReport:
+        return self.controller.reports[-1]
+
+    def called(self, name: str) -> list[object]:
+        """Values a setter was called with."""
+        return [value for call, _, value in self.hypervisor.calls if call == name]
+
+    def restarted(self) -> "Bed":
+        """A new agent process over the same spool file and the same world."""
+        path = self.spool.path
+        self.spool.close()
+        spool = Spool(path)
+        return replace(self, spool=spool, cycle=_cycle(self.clock, self.hypervisor, self.controller, spool, self.settings))
+
+
+def host_reading(clock: FakeClock) -> HostReading:
+    return HostReading(
+        read_at=clock.now(),
+        monotonic_s=clock.monotonic(),
+        cpus=4,
+        memory_total=Memory(16384),
+        memory_available=Memory(8192),
+        cpu_busy_s=clock.monotonic(),
+        cpu_steal_s=0.0,
+        load_1m=1.0,
+        psi_cpu_some=0.1,
+        psi_memory_some=0.0,
+        psi_memory_full=0.0,
+        psi_io_some=0.0,
+    )
+
+
+def _cycle(clock: FakeClock, hypervisor: FakeHypervisor, controller: FakeController, spool: Spool, settings: Settings) -> Cycle:
+    return Cycle(Doors(hypervisor=hypervisor, read_host=lambda: host_reading(clock), spool=spool, link=controller, clock=clock), settings)
+
+
+def bed(*domains: FakeDomain, path: str | Path = ":memory:", **options: object) -> Bed:
+    """An agent with these guests (one plain guest by default)."""
+    clock = FakeClock()
+    hypervisor = FakeHypervisor(clock)
+    for domain in domains or (FakeDomain(server=VM),):
+        hypervisor.add(domain)
+    controller, spool = FakeController(clock), Spool(path)
+    settings = Settings(**({"host": HOST, "controller_url": "https://controller:8790"} | options))  # type: ignore[arg-type]
+    return Bed(clock, hypervisor, controller, spool, settings, _cycle(clock, hypervisor, controller, spool, settings))
