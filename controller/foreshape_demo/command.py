@@ -7,11 +7,11 @@ from typing import Any
 from cliff.command import Command
 
 
-class Demo(Command):  # type: ignore[misc]
+class Demo(Command):
     """Run controller and agents on SIMULATED hypervisors for simulated days, in about a minute. Needs no root."""
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
-        parser: ArgumentParser = super().get_parser(prog_name)
+        parser = super().get_parser(prog_name)
         add = parser.add_argument
         add("--minutes", type=_positive(float), default=1.0, metavar="N", help="real time to take; simulated days follow (default 1)")
         add(

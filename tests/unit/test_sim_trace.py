@@ -73,7 +73,7 @@ def test_a_world_plays_a_trace(tmp_path):
         (lambda p: (p.write_bytes(b"not a parquet file") and p) or p, "not a Parquet trace"),
         (lambda p: write(p, cpu_cap_cores=None), "column 'cpu_cap_cores' is missing"),
         (lambda p: write(p, vm=None), "not a Parquet trace|column 'vm' is missing"),
-        (lambda p: write(p), "2 VMs, 5 are wanted: lower --servers"),
+        (write, "2 VMs, 5 are wanted: lower --servers"),
     ],
     ids=["absent", "garbage", "column", "names", "too few"],
 )
