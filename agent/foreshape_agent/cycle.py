@@ -34,9 +34,6 @@ class Link(Protocol):
     def exchange(self, report: bytes) -> bytes:
         """Hand over a report; the reply is the desired state."""
 
-    def use_token(self, token: str) -> None:
-        """Use a new token from the next report on."""
-
 
 @dataclass(frozen=True)
 class Doors:
@@ -75,6 +72,8 @@ class Cycle:
         self._heard_at = doors.clock.monotonic()
         self._safe = ""
         self._note = ""
+        self.trouble = ""
+        """What kept the last cycle from doing all its work; empty when nothing did."""
 
     # -- the walk of one sample ------------------------------------------------------------------------------
 
@@ -89,7 +88,7 @@ class Cycle:
         desired = self._exchange(row)
         waiting = self._follow(desired, sights)
         restored = self._stay_static(sights)
-        self._drain(row)
+        self._drain(row, desired)
         return self._canonical(sights, gave, waiting, restored, self._doors.clock.monotonic() - started)
 
     def peek(self) -> int:
@@ -283,13 +282,17 @@ class Cycle:
 
     def _exchange(self, row: Row) -> Desired | None:
         """Send the fresh report; the reply, if there is one that may be acted on."""
-        desired = self._send(row)
-        if desired is None:
+        self.trouble = self._note
+        try:
+            desired = self._send(row)
+        except (LinkDown, LinkRefused, WireError) as e:
+            self.trouble = f"no usable reply from the controller: {e}"
+            log.warning("no usable reply", kind=type(e).__name__, error=str(e))
             return None
         monotonic = self._doors.clock.monotonic()
         self._timeline, trusted = admit.follow(self._timeline, desired.issued_at, monotonic, self._settings.clock_slack_s)
         if not trusted:
-            log.warning("reply not followed: older than the ones before", issued_at=desired.issued_at)
+            log.warning("reply not followed: it is not newer than the ones before", issued_at=desired.issued_at)
             return None
         if self._safe:
             log.warning("controller answers again", after_s=round(monotonic - self._heard_at))
@@ -297,21 +300,11 @@ class Cycle:
         self._doors.spool.remember(desired.mode, desired.guards)
         return desired
 
-    def _send(self, row: Row) -> Desired | None:
-        """One report out, one reply in; None when there was none that can be used."""
-        try:
-            desired = self._addressed(decode_desired(self._doors.link.exchange(row.message())))
-        except ReportRefused as e:
-            log.warning("report refused, kept aside", sequence=row.sequence, error=str(e))
-            self._doors.spool.quarantine(row, str(e))
-            return None
-        except (LinkDown, LinkRefused, WireError) as e:
-            log.warning("no usable reply", kind=type(e).__name__, error=str(e))
-            return None
+    def _send(self, row: Row) -> Desired:
+        """One report out, one reply in. Raises LinkDown, LinkRefused, WireError."""
+        desired = self._addressed(decode_desired(self._doors.link.exchange(row.message())))
         self._doors.spool.forget(row.epoch, desired.accepted)
         self._cards_wanted = self._cards_wanted or desired.cards_wanted
-        if desired.token:
-            self._doors.link.use_token(desired.token)
         return desired
 
     def _addressed(self, desired: Desired) -> Desired:
@@ -336,13 +329,24 @@ class Cycle:
             self._note = f"hypervisor lost: {e}"
             return len(desired.orders)
 
-    def _drain(self, fresh: Row) -> None:
-        """Reports of an outage, oldest first, while the controller answers and the cycle has time."""
-        spool, until = self._doors.spool, self._doors.clock.monotonic() + self._settings.interval_s / 2
-        if self._doors.clock.monotonic() - self._heard_at > self._settings.interval_s / 2:
+    def _drain(self, fresh: Row, desired: Desired | None) -> None:
+        """Reports of an outage, oldest first, while the controller answers and the cycle has time.
+
+        The controller took the fresh report, so one that it refuses here is itself the trouble.
+        """
+        if desired is None:
             return
+        spool, until = self._doors.spool, self._doors.clock.monotonic() + self._settings.interval_s / 2
         for row in spool.backlog(self._settings.backlog_per_cycle, but=fresh):
-            if self._send(row) is None or self._doors.clock.monotonic() > until:
+            try:
+                self._send(row)
+            except ReportRefused as e:
+                log.warning("report refused, kept aside", epoch=row.epoch, sequence=row.sequence, error=str(e))
+                spool.quarantine(row, str(e))
+            except (LinkDown, LinkRefused, WireError) as e:
+                log.warning("backlog stopped", kind=type(e).__name__, error=str(e))
+                return
+            if self._doors.clock.monotonic() > until:
                 return
 
     def _canonical(self, sights: dict[ServerId, Sight] | None, gave: int, waiting: int, restored: int, took: float) -> str:

@@ -38,7 +38,6 @@ class FakeController:
     replay: bytes | None = None
     token: str = ""
     reports: list[HostReport] = field(default_factory=list)
-    tokens: list[str] = field(default_factory=list)
 
     @property
     def now(self) -> float:
@@ -67,9 +66,6 @@ class FakeController:
                 token=self.token,
             )
         )
-
-    def use_token(self, token: str) -> None:
-        self.tokens.append(token)
 
     def order(self, name: str, *, cpu: float | None = None, mib: float | None = None, ttl: float = 120, **more: object) -> Order:
         """Open one order, in place of those before."""
