@@ -102,19 +102,31 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """A whole file that was skipped counts in its tier."""
+    if report.skipped and (tally := _tally_of(report.nodeid)):
+        _count(tally, report)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    tier = report.nodeid.removeprefix("tests/").split("/", 1)[0]
-    if tier not in TALLIES:
+    if not (tally := _tally_of(report.nodeid)):
         return
-    tally = TALLIES[tier]
     tally.seconds += report.duration
     if report.when == "call" or report.outcome != "passed":
-        tally.counts[report.outcome] += 1
+        _count(tally, report)
+
+
+def _tally_of(nodeid: str) -> Tally | None:
+    return TALLIES.get(nodeid.removeprefix("tests/").split("/", 1)[0])
+
+
+def _count(tally: Tally, report: pytest.TestReport | pytest.CollectReport) -> None:
+    tally.counts[report.outcome] += 1
     if report.skipped:
         tally.skips[_skip_reason(report)] += 1
 
 
-def _skip_reason(report: pytest.TestReport) -> str:
+def _skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return text.removeprefix("Skipped: ")
 
