@@ -82,6 +82,10 @@ class PlanSettings:
     forecast_every_s: float = _option(300.0, "seconds", "A forecast is made anew when the newest one is older than this.", min=1, max=86400)
     max_orders: int = _option(200, "orders", "Most orders of one plan over all hosts; the rest waits for the next plan.", min=1, max=100000)
     max_orders_per_host: int = _option(20, "orders", "Most orders of one plan on one host.", min=1, max=10000)
+    cpu_ratio: float = _option(
+        4.0, "cores per CPU", "Cores that may be allocated per CPU of a host, all its servers together.", min=0.1, max=64
+    )
+    memory_reserved_mib: float = _option(512.0, "MiB", "Memory of each host that no server gets.", min=0, max=1048576)
     tiers_file: str = _option("/etc/foreshape/tiers.yaml", "path", "SLA tiers: quantiles, floors, weights. Empty: the built-in tiers.")
     default_mode: str = _option(
         "advise",

@@ -6,10 +6,11 @@ another card. So a report costs the same few statements however many servers it 
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from foreshape_controller.model.server import ClusterView, Host, Server
 from foreshape_controller.store.bins import LIVE
@@ -44,6 +45,17 @@ _set_card = (
 )
 
 
+@dataclass(frozen=True)
+class HostDetail:
+    """What operators want to know of a host, and decisions do not."""
+
+    agent_version: str = ""
+    gap: str = ""
+    """Samples that its agent's spool had to thin."""
+    clock_ahead_s: float = 0.0
+    sample: HostSample | None = None
+
+
 class Inventory:
     """``view`` for decisions, ``steering`` for agents, ``take`` for intake."""
 
@@ -71,16 +83,11 @@ class Inventory:
             servers=tuple(sorted(found, key=lambda s: (s.name, s.id))),
         )
 
-    def host_row(self, name: str) -> "Row[Any] | None":
-        """The stored row of a host, for its own page."""
+    def details(self) -> dict[str, HostDetail]:
+        """What is known of every host beside the view."""
         with self._db.read() as conn:
-            return conn.execute(select(hosts).where(hosts.c.name == name)).one_or_none()
-
-    def host_samples(self) -> dict[str, HostSample]:
-        """The newest reading of every host itself."""
-        with self._db.read() as conn:
-            rows = conn.execute(select(hosts.c.name, hosts.c.host_sample).where(hosts.c.host_sample.is_not(None))).all()
-        return {row.name: _host_sample.decode(row.host_sample) for row in rows}
+            rows = conn.execute(select(hosts.c.name, hosts.c.agent_version, hosts.c.gap, hosts.c.clock_ahead_s, hosts.c.host_sample)).all()
+        return {row.name: _detail(row) for row in rows}
 
     def steering(self, host: HostName, now: float) -> Steering:
         """What the host's agent is to do and to hold: the content of a reply."""
@@ -193,6 +200,11 @@ def _take_over(conn: Connection, server: str, host: str, taken_at: float, *, new
     else:
         change = {"host": host, "owned_since": taken_at, "released_at": None}
         conn.execute(update(servers).where(servers.c.id == server).values(change))
+
+
+def _detail(row: Any) -> HostDetail:
+    sample = _host_sample.decode(row.host_sample) if row.host_sample else None
+    return HostDetail(row.agent_version, row.gap, row.clock_ahead_s, sample)
 
 
 def _host(row: Any, levels: Levels) -> Host | None:

@@ -1,0 +1,176 @@
+"""What operators ask. Every route needs the admin token."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Router, delete, get, post, put
+from litestar.params import Parameter
+
+from foreshape_controller.api import present
+from foreshape_controller.api.auth import operator
+from foreshape_controller.api.services import Services
+from foreshape_controller.decide.why import sentences
+from foreshape_controller.errors import Invalid, NotFound
+from foreshape_controller.model.answers import (
+    ForecastAnswer,
+    HostAnswer,
+    JoinAnswer,
+    ModeAnswer,
+    PlanAnswer,
+    ServerAnswer,
+    SummaryAnswer,
+    WhyAnswer,
+)
+from foreshape_controller.model.history import RESOURCES
+from foreshape_controller.model.server import ClusterView
+from foreshape_controller.store.inventory import HostDetail
+from foreshape_controller.store.modes import ModeSet
+from foreshape_wire.order import Mode
+
+Scope = Annotated[str, Parameter(query="scope", description="cloud, host:NAME, project:ID or server:ID")]
+Limit = Annotated[int, Parameter(ge=1, le=100)]
+
+
+class ModeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``PUT /v1/mode``. An empty mode lets the scope follow the others again."""
+
+    scope: str = "cloud"
+    mode: str
+    reason: str = ""
+
+
+@get("/hosts", sync_to_thread=True)
+def hosts(services: Services) -> list[HostAnswer]:
+    view, details = _view(services), services.store.inventory.details()
+    return [_host(services, view, h.name, details) for h in view.hosts]
+
+
+@get("/hosts/{name:str}", sync_to_thread=True)
+def host(services: Services, name: str) -> HostAnswer:
+    return _host(services, _view(services), name, services.store.inventory.details())
+
+
+@get("/servers", sync_to_thread=True)
+def servers(services: Services) -> list[ServerAnswer]:
+    view = _view(services)
+    return [present.server(s, view.at) for s in view.servers]
+
+
+@get("/servers/{name:str}", sync_to_thread=True)
+def server(services: Services, name: str) -> ServerAnswer:
+    view = _view(services)
+    return present.server(present.find(view, name), view.at)
+
+
+@get("/servers/{name:str}/forecast", sync_to_thread=True)
+def forecast(services: Services, name: str) -> ForecastAnswer:
+    found = present.find(_view(services), name)
+    latest = [services.store.forecasts.latest(r, found.id) for r in RESOURCES]
+    fans = [f for f in latest if f is not None]
+    if not fans:
+        raise NotFound(f"there is no forecast for {found.name} yet: the next plan makes one")
+    return ForecastAnswer(
+        server=found.id, name=found.name, origin=float(fans[0].origin), fans=tuple(present.fan(f, found.id) for f in fans)
+    )
+
+
+@get("/servers/{name:str}/why", sync_to_thread=True)
+def why(services: Services, name: str, at: float | None = None, limit: Limit = 5) -> WhyAnswer:
+    """The decision in force now, or at an instant (seconds since the epoch)."""
+    found = present.find(_view(services), name)
+    journal = services.store.journal
+    decisions = journal.decisions(found.id, at=at, limit=limit)
+    orders = journal.orders(found.id, limit, at=at)
+    local = journal.local_actions(found.id, limit, at=at)
+    return WhyAnswer(
+        server=found.id,
+        name=found.name,
+        sentences=sentences(found.name, decisions[0] if decisions else None, orders, local),
+        decisions=decisions,
+        orders=orders,
+        local_actions=local,
+    )
+
+
+@get("/plan", sync_to_thread=True)
+def plan(services: Services) -> PlanAnswer:
+    newest = services.store.journal.latest_plan()
+    if newest is None:
+        raise NotFound("there is no plan yet: the first is made within [plan] interval_s of the start")
+    return PlanAnswer(plan=newest.plan, at=newest.at, notes=newest.notes, decisions=newest.decisions)
+
+
+@get("/summary", sync_to_thread=True)
+def summary(services: Services) -> SummaryAnswer:
+    settings = services.settings
+    return present.summary(_view(services), services.store.journal.counts(), settings.plan.stale_after_s, simulated=settings.simulated)
+
+
+@get("/mode", sync_to_thread=True)
+def mode(services: Services, of: Scope = "cloud") -> ModeAnswer:
+    """What is set for a scope; a scope where nothing is set follows the cloud."""
+    return _mode_of(services, of)
+
+
+def _mode_of(services: Services, scope: str) -> ModeAnswer:
+    modes = services.store.modes
+    found = modes.get(scope)
+    if found is None:
+        cloud = modes.get("cloud")
+        assert cloud is not None
+        return ModeAnswer(scope=scope, mode=cloud.mode.value, since=cloud.since, reason="nothing is set for it: it follows the cloud")
+    return _mode(found)
+
+
+@get("/modes", sync_to_thread=True)
+def modes(services: Services) -> list[ModeAnswer]:
+    return [_mode(m) for m in services.store.modes.all()]
+
+
+@put("/mode", sync_to_thread=True)
+def set_mode(services: Services, data: ModeRequest) -> ModeAnswer:
+    modes = services.store.modes
+    if not data.mode:
+        modes.unset(data.scope)
+    elif data.mode not in tuple(Mode):
+        raise Invalid(f"$.mode is {data.mode!r}: write observe, advise or act")
+    else:
+        modes.set(data.scope, Mode(data.mode), data.reason, services.clock())
+    return _mode_of(services, data.scope)
+
+
+@post("/agents/{host:str}/join", status_code=200, sync_to_thread=True)
+def join(services: Services, host: str) -> JoinAnswer:
+    """A one-time token with which this host's agent can enrol."""
+    if len(host) > 255:
+        raise Invalid("a host's name has at most 255 characters")
+    now, ttl_s = services.clock(), services.settings.agents.join_ttl_s
+    return JoinAnswer(host=host, join_token=services.store.agents.join_token(host, now, ttl_s), expires_at=now + ttl_s)
+
+
+@delete("/agents/{host:str}", status_code=204, sync_to_thread=True)
+def revoke(services: Services, host: str) -> None:
+    """Void every token of a host: its agent is heard no more."""
+    if not services.store.agents.revoke(host):
+        raise NotFound(f"no agent of host {host!r} is enrolled or invited")
+
+
+ROUTER = Router(
+    "/v1",
+    guards=[operator],
+    route_handlers=[hosts, host, servers, server, forecast, why, plan, summary, mode, modes, set_mode, join, revoke],
+    tags=["operators"],
+)
+
+
+def _view(services: Services) -> ClusterView:
+    return services.store.inventory.view(services.clock())
+
+
+def _host(services: Services, view: ClusterView, name: str, details: dict[str, HostDetail]) -> HostAnswer:
+    found = present.find_host(view, name)
+    return present.host(view, found, details.get(name, HostDetail()), services.settings.plan.stale_after_s)
+
+
+def _mode(m: ModeSet) -> ModeAnswer:
+    return ModeAnswer(scope=m.scope, mode=m.mode.value, since=m.since, reason=m.reason)

@@ -1,0 +1,67 @@
+"""Errors as problem documents (RFC 9457): one status per kind, a stable code, words that say what to do."""
+
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from foreshape_controller import errors
+from foreshape_controller.log import get_logger
+from foreshape_controller.model.answers import Problem
+from foreshape_wire.codec import WireError
+
+log = get_logger("api")
+
+STATUS: dict[type[Exception], tuple[int, str]] = {
+    errors.NotFound: (404, "Not found"),
+    errors.Ambiguous: (409, "Ambiguous"),
+    errors.Invalid: (400, "Bad request"),
+    errors.Unauthenticated: (401, "Not authenticated"),
+    errors.Forged: (403, "Not permitted"),
+    errors.EnrolRefused: (403, "Not permitted"),
+    errors.Unavailable: (503, "Not available now"),
+}
+_HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed", 413: "too_large", 401: "unauthenticated", 403: "forbidden", 400: "invalid"}
+
+
+def answer(code: str, title: str, status: int, detail: str) -> "Response[bytes]":
+    """A problem as a response."""
+    problem = Problem(code=code, title=title, status=status, detail=detail)
+    headers = {"Retry-After": "5"} if status == 503 else {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return Response(msgspec.json.encode(problem), status_code=status, media_type="application/problem+json", headers=headers)
+
+
+def own(request: "Request[Any, Any, Any]", e: errors.ControllerError) -> "Response[bytes]":
+    """One of our own errors."""
+    status, title = STATUS.get(type(e), (500, "Error"))
+    if status >= 500:
+        log.error("request failed", path=request.url.path, code=e.code, reason=str(e))
+    return answer(e.code, title, status, str(e))
+
+
+def wire(request: "Request[Any, Any, Any]", e: WireError) -> "Response[bytes]":
+    """A message that cannot be accepted: the codec's text names the field."""
+    code = "wrong_version" if str(e).startswith("$.version is") else "bad_message"
+    log.warning("message refused", path=request.url.path, reason=str(e))
+    return answer(code, "Bad message", 400, str(e))
+
+
+def http(request: "Request[Any, Any, Any]", e: HTTPException) -> "Response[bytes]":
+    """An error of the framework: no such route, a wrong method, a body too large, a parameter of a wrong type."""
+    details = [f"{x.get('key', '')}: {x.get('message', '')}" for x in e.extra if isinstance(x, dict)] if isinstance(e.extra, list) else []
+    if e.status_code >= 500:
+        return unexpected(request, e)
+    detail = {
+        404: f"there is nothing at {request.url.path}",
+        405: f"{request.method} is not for {request.url.path}",
+    }.get(e.status_code, "; ".join([e.detail, *details]))
+    return answer(_HTTP_CODES.get(e.status_code, "refused"), e.detail.split("\n")[0][:80], e.status_code, detail)
+
+
+def unexpected(request: "Request[Any, Any, Any]", e: Exception) -> "Response[bytes]":
+    """A fault of ours: the caller gets an id, the log everything."""
+    fault = uuid4().hex[:12]
+    log.error("unexpected fault", fault=fault, path=request.url.path, method=request.method, exc_info=e)
+    return answer("internal", "Internal fault", 500, f"a fault of the controller; its log has it under {fault}")

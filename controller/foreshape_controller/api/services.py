@@ -1,0 +1,19 @@
+"""What the HTTP edge works with; ``main.build`` puts it together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from foreshape_controller.config import Settings
+from foreshape_controller.loops.intake import Intake
+from foreshape_controller.store import Store
+
+
+@dataclass(frozen=True)
+class Services:
+    """Handed to every handler."""
+
+    settings: Settings
+    store: Store
+    intake: Intake
+    admin_token: str
+    clock: Callable[[], float]

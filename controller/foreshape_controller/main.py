@@ -1,0 +1,214 @@
+"""The controller's composition root: the only place that knows every part, and the only one that starts anything."""
+
+import argparse
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from foreshape_controller import log, tls
+from foreshape_controller.api import Services, create_app, limit_workers
+from foreshape_controller.config import Settings, load
+from foreshape_controller.decide.tiers import Tiers, load_tiers
+from foreshape_controller.errors import ConfigError, ControllerError
+from foreshape_controller.forecast.baseline import Baseline
+from foreshape_controller.loops.intake import Intake
+from foreshape_controller.loops.plan import PlanLoop, PlanSettings
+from foreshape_controller.notify import notify, watchdog_s
+from foreshape_controller.store import Store
+from foreshape_wire.order import Mode
+
+EXPIRE_EVERY_S = 10.0
+LATE_S = 3600
+"""A loop that could not run in time still runs, once, up to this late."""
+
+_log = log.get_logger("main")
+
+
+@dataclass(frozen=True)
+class Program:
+    """The controller, put together and not started: the demo and tests drive it by hand."""
+
+    settings: Settings
+    store: Store
+    intake: Intake
+    plan_loop: PlanLoop
+    app: Any
+    """ASGI application."""
+    admin_token: str
+    clock: Callable[[], float]
+
+    def tidy(self) -> None:
+        """Pack closed bins; delete what is older than its retention."""
+        s, now = self.settings, self.clock()
+        self.store.history.compact(now, s.history.retention_days * 86400.0)
+        self.store.journal.tidy(now, s.journal.hold_retention_h * 3600.0, s.journal.acting_retention_days * 86400.0)
+
+
+def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program:
+    """Put the controller together. Raises ConfigError, Unavailable."""
+    tiers = _tiers(settings.plan.tiers_file)
+    token = admin_token(Path(settings.api.admin_token_file)) if settings.api.admin_token_file else secrets.token_urlsafe(32)
+    store = Store.open(
+        settings.store.url,
+        step_s=settings.history.step_s,
+        default_mode=Mode(settings.plan.default_mode),
+        synchronous=settings.store.synchronous,
+        busy_s=settings.store.busy_s,
+        clock_skew_s=settings.agents.clock_skew_s,
+    )
+    intake = Intake(store, settings)
+    asked = {f.name: getattr(settings.plan, f.name) for f in fields(PlanSettings)}
+    plan_loop = PlanLoop(store, Baseline(), tiers, PlanSettings(**asked))
+    app = create_app(Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock))
+    return Program(settings, store, intake, plan_loop, app, token, clock)
+
+
+def admin_token(file: Path) -> str:
+    """The operators' token; made at the first start, readable by this user only."""
+    try:
+        if not file.exists():
+            tls.write_private(file, f"{secrets.token_urlsafe(32)}\n".encode())
+            _log.info("admin token made", file=str(file))
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"[api] admin_token_file: {file}: {e}") from e
+    if len(token) < 16:
+        raise ConfigError(f"[api] admin_token_file: {file} holds no token of 16 characters or more: delete it, and another is made")
+    return token
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``foreshape-controller --config-file F``. Exit status: 0 stopped, 1 cannot run now, 2 configuration."""
+    args = _arguments(argv)
+    try:
+        settings = load(args.config_file)
+        log.configure(settings.log.level, settings.log.format)
+        pair = tls.prepare(settings.api)
+        program = build(settings)
+    except ConfigError as e:
+        print(f"foreshape-controller: {e}", file=sys.stderr)
+        return 2
+    except ControllerError as e:
+        print(f"foreshape-controller: {e}", file=sys.stderr)
+        return 1
+    return _serve(program, pair)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="foreshape-controller", description="Foreshape's central program.")
+    parser.add_argument("--config-file", default="/etc/foreshape/controller.conf", help="configuration (default: %(default)s)")
+    parser.add_argument("--version", action="version", version=version("foreshape"))
+    return parser.parse_args(argv)
+
+
+def _tiers(path: str) -> Tiers:
+    if not path:
+        return load_tiers("")
+    try:
+        return load_tiers(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"[plan] tiers_file: {path}: {e}; leave it empty for the built-in tiers") from e
+
+
+class _Server(uvicorn.Server):
+    """Tells systemd and the log when requests are really taken."""
+
+    def __init__(self, config: uvicorn.Config, program: Program, pair: tls.Pair | None) -> None:
+        super().__init__(config)
+        self._program, self._pair = program, pair
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.should_exit:
+            return
+        address = self.servers[0].sockets[0].getsockname()
+        url = f"{'https' if self._pair else 'http'}://{_host(address[0])}:{address[1]}"
+        fingerprint = {"certificate_sha256": self._pair.fingerprint, "ca_file": str(self._pair.cert)} if self._pair else {}
+        _log.info("listening", url=url, mode=self._program.store.modes.effective("").value, **fingerprint)
+        notify("READY=1")
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _serve(program: Program, pair: tls.Pair | None) -> int:
+    """Run until a signal comes; uvicorn takes SIGTERM and SIGINT and lets requests under way end."""
+    api = program.settings.api
+    config = uvicorn.Config(
+        program.app,
+        host=api.bind,
+        port=api.port,
+        ssl_certfile=pair.cert if pair else None,
+        ssl_keyfile=str(pair.key) if pair else None,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+    signal.signal(signal.SIGHUP, lambda *_: _log.warning("SIGHUP ignored", hint="the configuration is read at the start only: restart"))
+    limit_workers(api.workers)
+    server, loops = _Server(config, program, pair), _loops(program)
+    loops.start()
+    try:
+        server.run()
+    finally:
+        notify("STOPPING=1")
+        loops.shutdown(wait=True)
+        program.store.close()
+        _log.info("stopped")
+    return 0 if server.started else 1
+
+
+def _loops(program: Program) -> BackgroundScheduler:
+    """Everything that happens by the clock. A run that fails is logged, and the next one comes."""
+    s = program.settings
+    loops = BackgroundScheduler(executors={"default": ThreadPoolExecutor(4)}, timezone=UTC)
+
+    def every(seconds: float, name: str, work: Callable[[], object]) -> None:
+        loops.add_job(
+            _guarded(name, work),
+            "interval",
+            seconds=seconds,
+            id=name,
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=LATE_S,
+            next_run_time=datetime.now(UTC),
+        )
+
+    every(s.plan.interval_s, "plan", lambda: program.plan_loop.run_once(program.clock()))
+    every(EXPIRE_EVERY_S, "expire", lambda: program.store.journal.expire(program.clock()))
+    every(s.history.compact_every_s, "tidy", program.tidy)
+    beat = watchdog_s()
+    if beat is not None:
+        every(beat, "watchdog", lambda: _beat(program))
+    return loops
+
+
+def _beat(program: Program) -> None:
+    program.store.ping()
+    notify("WATCHDOG=1")
+
+
+def _guarded(name: str, work: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            work()
+        except ControllerError as e:
+            _log.error("loop failed", loop=name, code=e.code, reason=str(e))
+        except Exception as e:  # noqa: BLE001  one bad run must not end the loop; the log has everything
+            _log.error("loop failed", loop=name, exc_info=e)
+
+    return run
