@@ -3,7 +3,7 @@
 ``run_once`` is the table of contents of the walk of a sample. Between two cycles ``peek`` reads once more, for pressure only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +26,10 @@ log = structlog.get_logger()
 
 ASK_EVERY_S = 60.0
 """A guest's agent is asked for its vCPUs this often, one guest a cycle: the question may take long."""
+
+
+RESTORE_S = 60.0
+"""A restore at the end may take this long: the service manager waits for it."""
 
 
 class Link(Protocol):
@@ -99,7 +103,7 @@ class Cycle:
     def restore(self, why: str) -> None:
         """Every domain that Foreshape holds below its entitlement gets it back."""
         log.warning("restore", why=why)
-        self._hand.start_cycle()
+        self._hand.start_cycle(RESTORE_S)
         self._give_all(self._read(), why)
 
     # -- reading and measuring -------------------------------------------------------------------------------
@@ -108,7 +112,7 @@ class Cycle:
         """Every domain as it is now; None while the hypervisor cannot be asked: unknown, not gone."""
         try:
             readings = self._doors.hypervisor.read_domains()
-            sights = {r.identity.server: self._see(r) for r in readings}
+            sights = {r.identity.server: self._see_safely(r) for r in readings}
             self._forget_gone(sights)
             self._ask_one_guest(sights)
             self._hand.settle(sights)
@@ -119,6 +123,17 @@ class Cycle:
             return None
         self._note = ""
         return sights
+
+    def _see_safely(self, reading: DomainReading) -> Sight:
+        """One odd VM never stops the others: what cannot be measured is reported as such."""
+        try:
+            return self._see(reading)
+        except HypervisorLost:
+            raise
+        except Exception as e:
+            log.exception("domain not measured", server=reading.identity.server)
+            self._trails[reading.identity.server] = Trail(reading, demand.pulse(None, reading))
+            return Sight(reading, _unmeasured(reading, e), None)
 
     def _see(self, reading: DomainReading) -> Sight:
         """Measure one domain against the time it was last seen."""
@@ -198,13 +213,21 @@ class Cycle:
         """Give back where a sample shows pressure."""
         given = 0
         try:
-            for sight in (sights or {}).values():
+            for sight in self._in_time(sights):
                 for give in reflex.decide(sight.sample, sight.before, self._entitlement(sight.reading), self._settings):
                     if self._ours(sight.reading, give.resource):
                         given += self._hand.give(sight, give.resource, give.target, Origin.REFLEX, f"{give.code}: {give.reason}")
         except HypervisorLost as e:
             self._note = f"hypervisor lost: {e}"
         return given
+
+    def _in_time(self, sights: dict[ServerId, Sight] | None) -> Iterator[Sight]:
+        """Domains one by one, while this cycle's time for actions lasts; the others come with the next cycle."""
+        for sight in (sights or {}).values():
+            if self._hand.spent:
+                log.warning("no time left for give-backs in this cycle")
+                return
+            yield sight
 
     def _ours(self, reading: DomainReading, resource: str) -> bool:
         """Whether a lack is Foreshape's doing, as far as it knows: an operator's own cap is not lifted in observe or advise."""
@@ -230,7 +253,7 @@ class Cycle:
     def _give_all(self, sights: dict[ServerId, Sight] | None, why: str) -> int:
         given = 0
         try:
-            for sight in (sights or {}).values():
+            for sight in self._in_time(sights):
                 for resource in admit.RESOURCES:
                     if self._ours(sight.reading, resource):
                         target = admit.amount(self._entitlement(sight.reading), resource)
@@ -267,8 +290,10 @@ class Cycle:
         """A peek in between must not shorten what is reported: the window is since the last report."""
         server, reading = sight.reading.identity.server, sight.reading
         before, self._reported[server] = self._reported.get(server), reading
-        trail = self._trails[server]
-        return self._sample(before, reading, trail.pulse, sight.guest_vcpus)
+        try:
+            return self._sample(before, reading, self._trails[server].pulse, sight.guest_vcpus)
+        except ValueError as e:
+            return _unmeasured(reading, e)
 
     def _changed_cards(self, sights: dict[ServerId, Sight]) -> tuple[DomainCard, ...] | None:
         """All cards when one changed, at first and when asked; None otherwise."""
@@ -378,3 +403,8 @@ def _card(sight: Sight, old: DomainCard | None) -> DomainCard:
         allocation=Size(cpu=known.cpu if cpu is None else Cores(cpu), memory=known.memory if memory is None else Memory(memory)),
         capabilities=reading.capabilities,
     )
+
+
+def _unmeasured(reading: DomainReading, error: Exception) -> VmSample:
+    why = clip(f"not measured: {type(error).__name__}: {error}")
+    return VmSample(server=reading.identity.server, state=reading.state, window_s=0.0, note=why)

@@ -11,6 +11,7 @@ import msgspec
 
 from foreshape_agent.config import Settings
 from foreshape_agent.rates import DomainRates
+from foreshape_wire.ids import clip
 from foreshape_wire.quantity import Cores, Memory
 from foreshape_wire.reading import CpuReading, DomainReading, MemoryReading
 from foreshape_wire.sample import CpuSample, MemorySample, VmSample
@@ -30,7 +31,7 @@ def estimate(reading: DomainReading, rates: DomainRates, fresh: bool, guest_vcpu
         cpu=None if reading.cpu is None else cpu(reading.cpu, rates, guest_vcpus),
         memory=None if reading.memory is None else memory(reading.memory, rates, fresh, notes),
         io=rates.io,
-        note="; ".join(notes),
+        note=clip("; ".join(notes)),
     )
 
 

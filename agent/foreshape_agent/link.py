@@ -32,6 +32,9 @@ class Trust(NamedTuple):
     insecure: bool = False
 
 
+SYSTEM = Trust()
+
+
 class _Token(msgspec.Struct):
     """The part of a reply that is the link's own business."""
 
@@ -87,7 +90,7 @@ class HttpLink:
         tokens: TokenStore,
         *,
         host: str,
-        trust: Trust = Trust(),
+        trust: Trust = SYSTEM,
         timeout_s: float = 5.0,
         join_token_file: str = "",
     ) -> None:

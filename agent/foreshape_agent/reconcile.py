@@ -73,9 +73,9 @@ class Reconciler:
         self.heard: dict[str, int] = {}
         """vCPUs on line by the last answer of each guest's agent."""
 
-    def start_cycle(self) -> None:
+    def start_cycle(self, budget_s: float | None = None) -> None:
         """Begin a new time budget."""
-        self._until = self._clock.monotonic() + self._settings.action_budget_s
+        self._until = self._clock.monotonic() + (self._settings.action_budget_s if budget_s is None else budget_s)
 
     @property
     def spent(self) -> bool:

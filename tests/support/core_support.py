@@ -12,7 +12,7 @@ from foreshape_wire.codec import WIRE_VERSION, decode_report, encode
 from foreshape_wire.ids import CauseId, OrderId, PlanId, ServerId
 from foreshape_wire.order import Desired, Guard, Mode, Order, Outcome
 from foreshape_wire.quantity import Cores, Memory, Size
-from foreshape_wire.reading import HostReading
+from foreshape_wire.reading import CpuReading, DomainReading, DomainState, HostReading, Identity, IoReading, MemoryReading, VcpuReading
 from foreshape_wire.sample import HostReport
 
 VM = ServerId("00000000-0000-4000-8000-0000000000aa")
@@ -142,6 +142,48 @@ class Bed:
         self.spool.close()
         spool = Spool(path)
         return replace(self, spool=spool, cycle=_cycle(self.clock, self.hypervisor, self.controller, spool, self.settings))
+
+
+def a_cpu(run_ns: int = 0, delay_ns: int | None = 0, throttled_ns: int | None = 0) -> CpuReading:
+    return CpuReading(
+        run_ns=run_ns,
+        vcpus=(VcpuReading(0, run_ns, delay_ns),),
+        current=2,
+        maximum=2,
+        guest_online=None,
+        quota=Cores(1.0),
+        throttled_ns=throttled_ns,
+    )
+
+
+def a_memory(swap_in: int | None = 0, faults: int | None = 0) -> MemoryReading:
+    return MemoryReading(
+        current=Memory(512),
+        maximum=Memory(512),
+        rss=Memory(300),
+        available=Memory(480),
+        usable=Memory(200),
+        unused=Memory(100),
+        swap_in_bytes=swap_in,
+        swap_out_bytes=0,
+        major_faults=faults,
+        guest_updated_at=1000.0,
+        stats_period_s=5,
+    )
+
+
+def a_reading(at: float = 100.0, **fields: object) -> DomainReading:
+    plain: dict[str, object] = {"cpu": a_cpu(), "memory": a_memory(), "io": IoReading(), "instance": "1"}
+    return DomainReading(
+        identity=Identity(server=VM, name="vm"),
+        state=DomainState.RUNNING,
+        read_at=1_700_000_000.0,
+        monotonic_s=at,
+        entitlement=Size(Cores(2), Memory(512)),
+        ceiling=Size(Cores(2), Memory(512)),
+        capabilities=(),
+        **(plain | fields),  # type: ignore[arg-type]
+    )
 
 
 def host_reading(clock: FakeClock) -> HostReading:
