@@ -29,6 +29,10 @@ class DomainBusy(Temporary):
     """Another job holds the domain (migration, snapshot, save)."""
 
 
+class GuestSilent(Temporary):
+    """The guest's agent does not answer."""
+
+
 class LeverRejected(Permanent):
     """The hypervisor or the guest said no to a change."""
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doors_support import SERVER, FakeClock, FakeDomain, FakeHypervisor
-from foreshape_agent.errors import DomainBusy, DomainGone, HypervisorLost, LeverRejected, LeverUnsafe
+from foreshape_agent.errors import DomainBusy, DomainGone, GuestSilent, HypervisorLost, LeverRejected, LeverUnsafe
 from foreshape_agent.levers import ALL
 from foreshape_agent.levers.attempt import DEADLINE_S
 from foreshape_agent.levers.base import Pull
@@ -184,6 +184,7 @@ def test_virtio_mem_in_use_cannot_be_unplugged_and_stays_pending() -> None:
     [
         (DomainBusy("a backup holds it"), "domain_busy", True),
         (DomainGone("destroyed"), "domain_gone", False),
+        (GuestSilent("no answer"), "guest_silent", True),
         (LeverRejected("no"), "rejected", False),
     ],
 )

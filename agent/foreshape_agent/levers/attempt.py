@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from foreshape_agent.errors import AgentError, DomainBusy, DomainGone, HypervisorLost, LeverUnsafe
+from foreshape_agent.errors import AgentError, DomainBusy, DomainGone, GuestSilent, HypervisorLost, LeverUnsafe, Temporary
 from foreshape_agent.levers.base import Clock, Hypervisor, Pull
 from foreshape_wire.order import Verdict
 from foreshape_wire.reading import DomainReading, LeverName
@@ -14,6 +14,8 @@ DEADLINE_S = 3.0
 FIRST_LOOK_S = 0.02
 LONGEST_LOOK_S = 0.2
 """Looks get rarer: each costs the host a few milliseconds."""
+
+CODES = {DomainBusy: "domain_busy", DomainGone: "domain_gone", GuestSilent: "guest_silent"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,5 @@ def _failed(error: AgentError, before: float) -> Pull:
     reason = str(error) or type(error).__name__
     if isinstance(error, LeverUnsafe):
         return Pull(verdict=Verdict.REFUSED, after=before, code=error.code, reason=reason)
-    if isinstance(error, DomainBusy):
-        return Pull(verdict=Verdict.FAILED, after=before, code="domain_busy", reason=reason, retry=True)
-    code = "domain_gone" if isinstance(error, DomainGone) else "rejected"
-    return Pull(verdict=Verdict.FAILED, after=before, code=code, reason=reason)
+    code = next((word for kind, word in CODES.items() if isinstance(error, kind)), "rejected")
+    return Pull(verdict=Verdict.FAILED, after=before, code=code, reason=reason, retry=isinstance(error, Temporary))

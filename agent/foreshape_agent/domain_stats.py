@@ -1,0 +1,141 @@
+"""libvirt's bulk statistics of one domain, as our readings. Pure; runs for every domain every cycle, so it is plain and quick."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from foreshape_agent.domain_xml import Card
+from foreshape_wire.quantity import Cores, Memory
+from foreshape_wire.reading import CpuReading, DomainState, IoReading, MemoryReading, VcpuReading
+
+Stats = Mapping[str, int]
+"""Keys like ``vcpu.0.time``; sizes in KiB, times in ns. (Names of devices are text; nothing here reads them.)"""
+
+# virDomainState, and the reasons that mean "on its way to or from another host" or "the guest crashed".
+_RUNNING, _BLOCKED, _PAUSED, _SHUTDOWN, _SHUTOFF, _CRASHED, _SUSPENDED = range(1, 8)
+STARTING = 11
+_STATES = {
+    _RUNNING: DomainState.RUNNING,
+    _BLOCKED: DomainState.RUNNING,
+    _PAUSED: DomainState.PAUSED,
+    _SHUTDOWN: DomainState.BUSY,
+    _SHUTOFF: DomainState.SHUTOFF,
+    _CRASHED: DomainState.CRASHED,
+    _SUSPENDED: DomainState.PAUSED,
+}
+_BY_REASON = {
+    (_RUNNING, 10): DomainState.MIGRATING,  # post-copy, at the destination
+    (_PAUSED, 2): DomainState.MIGRATING,
+    (_PAUSED, 12): DomainState.MIGRATING,  # post-copy, at the source
+    (_PAUSED, 13): DomainState.MIGRATING,  # post-copy failed: nobody may touch it
+    (_PAUSED, 10): DomainState.CRASHED,  # the guest panicked
+    (_PAUSED, STARTING): DomainState.BUSY,
+}
+
+
+def state(stats: Stats) -> DomainState:
+    """The state, busy included: without the job lock libvirt leaves out what it has to ask QEMU for."""
+    pair = stats.get("state.state", 0), stats.get("state.reason", 0)
+    known = _BY_REASON.get(pair) or _STATES.get(pair[0], DomainState.PAUSED)
+    return DomainState.BUSY if known is DomainState.RUNNING and "balloon.rss" not in stats else known
+
+
+def starting(stats: Stats) -> bool:
+    """Whether the domain is just being started: its process may not be there yet."""
+    return (stats.get("state.state"), stats.get("state.reason")) == (_PAUSED, STARTING)
+
+
+def cpu(stats: Stats, card: Card, guest_online: int | None, throttled_ns: int | None) -> CpuReading | None:
+    """CPU counters; None where the domain does not run."""
+    if "cpu.time" not in stats:
+        return None
+    current = stats.get("vcpu.current", card.vcpus)
+    return CpuReading(
+        run_ns=stats["cpu.time"],
+        vcpus=_vcpus(stats),
+        current=current,
+        maximum=stats.get("vcpu.maximum", card.max_vcpus),
+        guest_online=guest_online,
+        quota=_least_cap(card, current),
+        throttled_ns=throttled_ns,
+    )
+
+
+def _vcpus(stats: Stats) -> tuple[VcpuReading, ...]:
+    keys = _vcpu_keys(stats.get("vcpu.maximum", 0))
+    return tuple([VcpuReading(n, stats[time], stats.get(delay)) for n, time, delay in keys if time in stats])
+
+
+def _least_cap(card: Card, vcpus: int) -> Cores | None:
+    """The domain's own cap, or what its vCPUs may use together when the flavor caps each."""
+    caps = [card.quota, None if card.vcpu_quota is None else card.vcpu_quota * vcpus]
+    least = min((cap for cap in caps if cap is not None), default=None)
+    return None if least is None else Cores(least)
+
+
+def memory(stats: Stats, card: Card, actual_kib: int | None = None) -> MemoryReading | None:
+    """Memory numbers. ``actual_kib``: the balloon as QEMU measures it now; the bulk number follows within a second."""
+    if "balloon.current" not in stats or "cpu.time" not in stats:
+        return None
+    plugged = card.virtio.current if card.virtio else 0.0
+    current = stats["balloon.current"] / 1024 if actual_kib is None else actual_kib / 1024 + plugged
+    get = stats.get
+    return MemoryReading(
+        current=Memory(current),
+        maximum=Memory(card.base),
+        rss=_kib(get("balloon.rss")),
+        available=_kib(get("balloon.available")),
+        usable=_kib(get("balloon.usable")),
+        unused=_kib(get("balloon.unused")),
+        swap_in_bytes=_bytes(get("balloon.swap_in")),
+        swap_out_bytes=_bytes(get("balloon.swap_out")),
+        major_faults=get("balloon.major_fault"),
+        guest_updated_at=get("balloon.last-update") or None,
+        stats_period_s=card.stats_period,
+        virtio_current=Memory(card.virtio.current) if card.virtio else None,
+        virtio_requested=Memory(card.virtio.requested) if card.virtio else None,
+    )
+
+
+def _kib(value: int | None) -> Memory | None:
+    return None if value is None else Memory(value / 1024)
+
+
+def _bytes(kib: int | None) -> int | None:
+    return None if kib is None else kib * 1024
+
+
+def io(stats: Stats) -> IoReading | None:
+    """Disk and network counters, summed over devices; None where the domain does not run."""
+    if "cpu.time" not in stats:
+        return None
+    disks, nets = _disk_keys(stats.get("block.count", 0)), _net_keys(stats.get("net.count", 0))
+    return IoReading(
+        read_bytes=_sum(stats, disks[0]),
+        write_bytes=_sum(stats, disks[1]),
+        read_ops=_sum(stats, disks[2]),
+        write_ops=_sum(stats, disks[3]),
+        rx_bytes=_sum(stats, nets[0]),
+        tx_bytes=_sum(stats, nets[1]),
+    )
+
+
+def _sum(stats: Stats, keys: tuple[str, ...]) -> int:
+    return sum([stats.get(key, 0) for key in keys])
+
+
+# Building keys costs more than looking them up: each set is made once per count.
+
+
+@cache
+def _vcpu_keys(maximum: int) -> tuple[tuple[int, str, str], ...]:
+    return tuple((n, f"vcpu.{n}.time", f"vcpu.{n}.delay") for n in range(maximum))
+
+
+@cache
+def _disk_keys(count: int) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(f"block.{n}.{what}" for n in range(count)) for what in ("rd.bytes", "wr.bytes", "rd.reqs", "wr.reqs"))
+
+
+@cache
+def _net_keys(count: int) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(f"net.{n}.{what}" for n in range(count)) for what in ("rx.bytes", "tx.bytes"))
