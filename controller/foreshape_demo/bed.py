@@ -29,8 +29,17 @@ class Pace:
 
     cycle_s: float = 60.0
     plan_s: float = 300.0
-    tidy_s: float = 1800.0
+    tidy_s: float = 7200.0
     static_after_s: float = 1800.0
+    stale_after_s: float = 900.0
+    order_ttl_s: float = 1200.0
+
+
+WARM_UP = Pace(cycle_s=300.0, plan_s=1800.0)
+"""While nothing may shrink (the first six hours of history), measuring is all there is to do."""
+
+BRISK = Pace(cycle_s=150.0, plan_s=600.0)
+"""Two samples a bin, and a plan every second bin."""
 
 
 @dataclass
@@ -85,8 +94,8 @@ class Bed:
                 base.plan,
                 interval_s=self.pace.plan_s,
                 forecast_every_s=self.pace.plan_s,
-                stale_after_s=3 * self.pace.cycle_s,
-                order_ttl_s=2 * self.pace.plan_s,
+                stale_after_s=self.pace.stale_after_s,
+                order_ttl_s=self.pace.order_ttl_s,
                 tiers_file="",
             ),
             api=replace(base.api, admin_token_file=str(self.folder / "admin-token")),
@@ -132,7 +141,7 @@ class Bed:
         self.nodes[host] = Node(host, spool, link, Cycle(doors, settings))
 
     def restart_agent(self, host: HostName) -> None:
-        """kill -9 and start: memory is lost, the spool is not."""
+        """Kill -9 and start: memory is lost, the spool is not."""
         node = self.nodes[host]
         node.spool.close()
         self.start_agent(host, node.link)
@@ -158,6 +167,12 @@ class Bed:
             self.step()
             yield self.now
 
+    def set_pace(self, pace: Pace) -> None:
+        """Go on at another pace; a plan that would now be due sooner comes sooner."""
+        if pace != self.pace:
+            self.pace = pace
+            self._next_plan = min(self._next_plan, self.now + pace.plan_s)
+
     def _control(self) -> None:
         if self.controller is None:
             return
@@ -168,7 +183,7 @@ class Bed:
         if self.now >= self._next_tidy:
             self._next_tidy += self.pace.tidy_s
             self.controller.store.journal.expire(self.now)
-            self.controller.store.history.compact(self.now)
+            self.controller.tidy()
 
     def close(self) -> None:
         for node in self.nodes.values():

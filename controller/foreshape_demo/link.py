@@ -5,6 +5,7 @@ from foreshape_agent.levers.base import Clock
 from foreshape_controller.errors import Forged, Unavailable
 from foreshape_controller.main import Program
 from foreshape_wire.codec import WireError
+from foreshape_wire.ids import HostName
 
 
 class DirectLink:
@@ -19,14 +20,14 @@ class DirectLink:
         self.exchanged = 0
         self._token = token
         self._clock = clock
+        self._known: Program | None = None
+        self._host = HostName("")
 
     def exchange(self, report: bytes) -> bytes:
         if self.controller is None or self.cut:
             raise LinkDown(self.cut or "the controller does not answer: connection refused")
         now = self._clock.now()
-        host = self.controller.store.agents.authenticate(self._token, now)
-        if host is None:
-            raise LinkRefused("the controller does not know this token: enrol the agent again")
+        host = self._authenticated(self.controller, now)
         try:
             reply = self.controller.intake.accept(host, report, now)
         except Unavailable as e:
@@ -37,4 +38,13 @@ class DirectLink:
         return reply
 
     def use_token(self, token: str) -> None:
-        self._token = token
+        self._token, self._known = token, None
+
+    def _authenticated(self, controller: Program, now: float) -> HostName:
+        """Whose token this is. Asked once per controller and token: a connection that is kept open."""
+        if self._known is not controller:
+            host = controller.store.agents.authenticate(self._token, now)
+            if host is None:
+                raise LinkRefused("the controller does not know this token: enrol the agent again")
+            self._known, self._host = controller, host
+        return self._host

@@ -67,10 +67,6 @@ class Counters:
     swap_in: float = 0.0
     swap_out: float = 0.0
     faults: float = 0.0
-    read: float = 0.0
-    written: float = 0.0
-    received: float = 0.0
-    sent: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,21 +94,17 @@ class SimVm:
         """Start anew at the size of the flavor; counters and caps begin again."""
         spec = self.spec
         self.boots += 1
-        self.booted_at = at
         self.cap: float | None = None
         self.plugged = spec.cores
         self.online = spec.cores
         self.balloon = self.balloon_target = spec.mib
         self.virtio = self.virtio_target = 0.0
+        self.instance = f"{self.boots}@{at:.0f}"
         self.stats_period_s = 10 if spec.asked_for_stats else 0
         self.counters = Counters()
         self.wish = Wish(0.0, 0.0)
         self.rss = QEMU_MIB + spec.reserve
-        self.told = self._numbers(at)
-
-    @property
-    def instance(self) -> str:
-        return f"{self.boots}@{self.booted_at:.0f}"
+        self._frozen = self._numbers(at)
 
     @property
     def usable_vcpus(self) -> int:
@@ -138,24 +130,33 @@ class SimVm:
         self.wish = self.spec.workload.at(t)
         return min(self.wish.cpu, self.cpu)
 
-    def run(self, got: float, at: float, dt: float) -> None:
-        """Let ``dt`` seconds pass from ``at`` on, in which it had ``got`` cores."""
+    def run(self, got: float, dt: float) -> None:
+        """Let ``dt`` seconds pass, in which it had ``got`` cores."""
         c = self.counters
-        runnable = min(self.wish.cpu, float(self.usable_vcpus))
-        within_cap = min(runnable, self.cpu)
+        vcpus = float(self.usable_vcpus)
+        runnable = min(self.wish.cpu, vcpus)
+        within_cap = runnable if self.cap is None else min(runnable, self.cap)
         c.run += got * dt
         c.waiting += (within_cap - got) * dt
         c.throttled += (runnable - within_cap) * dt
         self._move_memory(dt)
         self._swap(dt)
-        self._io(got, dt)
         self.rss = min(self.memory + QEMU_MIB, max(self.rss, self.wish.memory + self.spec.reserve + QEMU_MIB))
-        if self.spec.has_balloon and self.stats_period_s > 0:
-            self.told = self._numbers(at + dt)
+
+    def told(self, now: float) -> GuestNumbers:
+        """What the guest last said of itself: as old as its balloon's period, or frozen where nobody asks."""
+        return self._numbers(now) if self.stats_period_s > 0 else self._frozen
+
+    def ask_every(self, seconds: int, now: float) -> None:
+        """From now on the balloon asks this often."""
+        self._frozen = self.told(now)
+        self.stats_period_s = seconds
 
     def _move_memory(self, dt: float) -> None:
-        least = KEEPS * self.wish.memory
-        self.balloon = _towards(self.balloon, max(self.balloon_target, least - self.virtio, 0.0), dt)
+        if self.balloon == self.balloon_target and self.virtio == self.virtio_target:
+            return
+        kept = min(self.balloon, max(0.0, KEEPS * self.wish.memory - self.virtio))
+        self.balloon = _towards(self.balloon, max(self.balloon_target, kept), dt)
         goal = self.virtio_target
         if goal < self.virtio:  # only blocks that nobody uses can be unplugged
             goal = max(goal, min(self.virtio, self.wish.memory + self.spec.reserve - self.balloon))
@@ -168,14 +169,6 @@ class SimVm:
         self.counters.swap_in += short * SWAP_SHARE_S * dt
         self.counters.swap_out += short * SWAP_SHARE_S * dt
         self.counters.faults += short * SWAP_SHARE_S * dt * 256 / 8  # a cluster of eight pages a fault
-
-    def _io(self, got: float, dt: float) -> None:
-        """I/O follows the CPU: some MiB per core-second."""
-        c = self.counters
-        c.read += 0.4 * got * dt
-        c.written += 0.8 * got * dt
-        c.received += 0.3 * got * dt
-        c.sent += 0.5 * got * dt
 
     def _numbers(self, at: float) -> GuestNumbers:
         available = max(1.0, self.memory - self.spec.reserve)

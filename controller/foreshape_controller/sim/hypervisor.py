@@ -101,7 +101,7 @@ class SimHypervisor:
         vm = self._free(server)
         if not vm.spec.has_balloon:
             raise SimRejected("no balloon device")
-        vm.stats_period_s = seconds
+        vm.ask_every(seconds, self._world.clock.now())
 
     def _ready(self) -> SimHost:
         if self._host.lost:
@@ -130,7 +130,7 @@ class SimHypervisor:
             entitlement=Size(Cores(float(spec.cores)), Memory(spec.mib)),
             ceiling=Size(Cores(float(spec.most_cores)), Memory(spec.most_mib)),
             cpu=_cpu(vm, ask_guest=ask_guest),
-            memory=None if busy else _memory(vm),
+            memory=None if busy else _memory(vm, clock.now()),
             io=None if busy else _io(vm),
             capabilities=capabilities(vm),
             instance=vm.instance,
@@ -159,8 +159,8 @@ def _cpu(vm: SimVm, *, ask_guest: bool) -> CpuReading:
     )
 
 
-def _memory(vm: SimVm) -> MemoryReading:
-    spec, told = vm.spec, vm.told
+def _memory(vm: SimVm, now: float) -> MemoryReading:
+    spec, told = vm.spec, vm.told(now)
     virtio = spec.most_mib > spec.mib
     return MemoryReading(
         current=Memory(vm.memory),
@@ -180,12 +180,13 @@ def _memory(vm: SimVm) -> MemoryReading:
 
 
 def _io(vm: SimVm) -> IoReading:
-    c = vm.counters
+    """I/O follows the CPU: so many MiB per core-second."""
+    run = vm.counters.run
     return IoReading(
-        read_bytes=int(c.read * MIB),
-        write_bytes=int(c.written * MIB),
-        read_ops=int(c.read * 32),
-        write_ops=int(c.written * 64),
-        rx_bytes=int(c.received * MIB),
-        tx_bytes=int(c.sent * MIB),
+        read_bytes=int(0.4 * run * MIB),
+        write_bytes=int(0.8 * run * MIB),
+        read_ops=int(12 * run),
+        write_ops=int(50 * run),
+        rx_bytes=int(0.3 * run * MIB),
+        tx_bytes=int(0.5 * run * MIB),
     )

@@ -53,6 +53,8 @@ class Truth:
     """Filled by the world as time passes."""
 
     start: float
+    tally: dict[str, tuple[float, float]] = field(default_factory=lambda: dict.fromkeys(RESOURCES, (0.0, 0.0)))
+    """By resource: server-seconds in which more was needed than there was, and all server-seconds."""
     _bins: dict[tuple[str, ServerId], dict[int, _Bin]] = field(default_factory=dict)
     _sold: dict[tuple[str, ServerId], float] = field(default_factory=dict)
 
@@ -71,9 +73,12 @@ class Truth:
         b.need += need * dt
         b.had += had * dt
         b.most = max(b.most, need)
+        missed, all_ = self.tally[resource]
         if need > had * (1 + _EPSILON):
             b.short_s += dt
             b.short += (need - had) * dt
+            missed += dt
+        self.tally[resource] = missed, all_ + dt
 
     def record(self, resource: str, since: float = 0.0) -> Record:
         """Everything about one resource from ``since`` on; the bin that is still filling is left out."""

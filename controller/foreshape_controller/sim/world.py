@@ -77,7 +77,7 @@ class SimHost:
         wants = [vm.wants(at) for vm in vms]
         got = fair_shares(wants, [vm.spec.cores for vm in vms], self.spec.cpus)
         for vm, cores in zip(vms, got, strict=True):
-            vm.run(cores, at, dt)
+            vm.run(cores, dt)
             needs, server = vm.needs, vm.spec.server
             self._truth.add("cpu", server, at, dt, needs.cpu, vm.cpu)
             self._truth.add("memory", server, at, dt, needs.memory, vm.memory)

@@ -1,0 +1,149 @@
+"""The demo from start to end: make a world, let both programs run in it, show it, and say what came of it."""
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import structlog
+
+from foreshape_controller.sim.errors import TraceError
+from foreshape_controller.sim.world import World
+from foreshape_demo.bed import BRISK, WARM_UP, Bed
+from foreshape_demo.screen import Screen
+from foreshape_demo.serve import PortTaken, Serving
+from foreshape_demo.summary import Outcome, summarize
+from foreshape_demo.watch import Watch
+
+WARM_UP_S = 6 * 3600.0
+SUMMARY_S = 3.0
+"""Real seconds kept for the summary."""
+LEAST_S = 2 * 3600.0
+"""Simulated time that even the slowest machine gets through."""
+
+EXIT_BROKEN = 1
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the command line says."""
+
+    minutes: float = 1.0
+    days: float | None = None
+    servers: int = 40
+    hosts: int = 3
+    seed: int = 1
+    trace: Path | None = None
+    keep: bool = False
+    port: int = 0
+
+    @property
+    def budget_s(self) -> float | None:
+        """Real seconds to run; None when the days are given."""
+        return None if self.days is not None else max(1.0, self.minutes * 60 - SUMMARY_S)
+
+
+def run_demo(options: DemoOptions, out: TextIO) -> int:
+    """Run; the exit code is 0 when every promise was kept."""
+    started = time.monotonic()
+    _quiet()
+    try:
+        world = _world(options)
+    except TraceError as e:
+        out.write(f"foreshape demo: {e}\n")
+        return 1
+    with _folder(options, out) as folder:
+        bed = Bed(world, folder, pace=WARM_UP)
+        assert bed.controller is not None
+        try:
+            with Serving(bed.controller, options.port) as api:
+                return _show(options, bed, Screen(out, _title(options), _hint(api.url, folder)), started, out)
+        except PortTaken as e:
+            out.write(f"foreshape demo: {e}\n")
+            return 1
+        finally:
+            bed.close()
+
+
+def _show(options: DemoOptions, bed: Bed, screen: Screen, started: float, out: TextIO) -> int:
+    watch = Watch()
+    screen.begin()
+    code = 0
+    try:
+        play(options, bed, watch, screen, started)
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    took = time.monotonic() - started
+    try:
+        outcome = summarize(bed, watch, took)
+    except ValueError:  # interrupted before the first full bin
+        out.write("\nSIMULATED: stopped before anything could be compared\n")
+        return EXIT_INTERRUPTED
+    out.write(outcome.text + "\n")
+    return _verdict(outcome) or code
+
+
+def play(options: DemoOptions, bed: Bed, watch: Watch, screen: Screen, started: float) -> None:
+    """Let simulated time pass: so many days, or as long as the real time allows."""
+    for _ in _steps(options, bed, started):
+        watch.look(bed)
+        screen.update(bed, watch, time.monotonic() - started, options.budget_s)
+
+
+def _steps(options: DemoOptions, bed: Bed, started: float) -> Iterator[float]:
+    begin = bed.now
+    until = begin + (options.days * 86400 if options.days is not None else float("inf"))
+    while bed.now < until:
+        if bed.now - begin >= WARM_UP_S:
+            bed.set_pace(BRISK)
+        bed.step()
+        yield bed.now
+        late = options.budget_s is not None and time.monotonic() - started >= options.budget_s
+        if late and bed.now - begin >= LEAST_S:
+            return
+
+
+def _verdict(outcome: Outcome) -> int:
+    return EXIT_BROKEN if outcome.breaches else 0
+
+
+def _world(options: DemoOptions) -> World:
+    size = {"seed": options.seed, "hosts": min(options.hosts, options.servers), "servers": options.servers}
+    return World.generated(**size) if options.trace is None else World.traced(options.trace, **size)
+
+
+def _title(options: DemoOptions) -> str:
+    load = f"the trace {options.trace.name}" if options.trace else f"generated load, seed {options.seed}"
+    return (
+        f"SIMULATED: real controller and {options.hosts} real agents on simulated hypervisors with {options.servers} servers; {load}.\n"
+        "Mode is act here; the product's own default is advise: it then tells what it would do, and changes nothing."
+    )
+
+
+def _hint(url: str, folder: Path) -> str:
+    return f"While it runs, in another terminal:\n  foreshape --url {url} --token-file {folder / 'admin-token'} server list"
+
+
+@contextmanager
+def _folder(options: DemoOptions, out: TextIO) -> Iterator[Path]:
+    """A folder for the database and the spools; gone afterwards unless it is to be kept."""
+    folder = Path(tempfile.mkdtemp(prefix="foreshape-demo-"))
+    try:
+        yield folder
+    finally:
+        if options.keep:
+            out.write(f"Kept: {folder} (controller.db, one spool a host)\n")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _quiet() -> None:
+    """Both programs' logs would cover the screen: only what is broken comes through."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    logging.getLogger().setLevel(logging.ERROR)
