@@ -84,6 +84,11 @@ class HistoryStore:
 
     # --- intake ---
 
+    @property
+    def fold_sql(self) -> str:
+        """The statement that folds rows into bins: the benchmark runs it bare."""
+        return self._fold.sql
+
     def append(self, report: HostReport, received_at: float) -> bool:
         """Take a report whole, in one transaction. False: it was taken before; nothing changes."""
         return self.take(report, received_at).new
