@@ -65,6 +65,9 @@ class JournalSettings:
     acting_retention_days: float = _option(
         180.0, "days", "Decisions that changed something, orders and outcomes are kept this long.", min=1, max=3650
     )
+    raised_floor_s: float = _option(
+        86400.0, "seconds", "How long a server keeps the memory that its agent gave back under pressure.", min=1, max=2592000
+    )
 
 
 @dataclass(frozen=True)

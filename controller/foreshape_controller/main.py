@@ -66,6 +66,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         synchronous=settings.store.synchronous,
         busy_s=settings.store.busy_s,
         clock_skew_s=settings.agents.clock_skew_s,
+        raised_floor_s=settings.journal.raised_floor_s,
     )
     intake = Intake(store, settings)
     asked = {f.name: getattr(settings.plan, f.name) for f in fields(PlanSettings)}

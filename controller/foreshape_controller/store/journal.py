@@ -18,13 +18,10 @@ from foreshape_wire.ids import HostName
 from foreshape_wire.order import Order, Origin, Outcome, Verdict
 
 SLOT_S = 300
-"""Grid of remembered wishes."""
+"""Grid of remembered wishes; finer where history's own grid is."""
 
 WANTED_KEPT_S = 3 * 86400.0
 """Longer than any hold time."""
-
-RAISED_FLOOR_S = 86400.0
-"""How long a server keeps the memory that a reflex gave back under pressure."""
 
 _json = msgspec.json.Encoder()
 _decision = msgspec.json.Decoder(Decision)
@@ -36,8 +33,10 @@ _notes = msgspec.json.Decoder(tuple[str, ...])
 class Journal:
     """Plans, decisions, orders, outcomes and the counts over them."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, step_s: int = SLOT_S, raised_floor_s: float = 86400.0) -> None:
         self._db = db
+        self._slot_s = min(SLOT_S, step_s)
+        self._raised_floor_s = raised_floor_s
         self._want = db.upsert(wanted, ["slot", "server"], most=["cpu", "memory"])
         self._count = db.upsert(counters, ["name"], add=["value"])
 
@@ -148,9 +147,9 @@ class Journal:
         return tuple(map(_outcome.decode, found))
 
     def recent_wanted(self, resource: str, since: float) -> dict[str, float]:
-        """The largest wish of each server since then: the hold time survives a restart. Exact to five minutes, on the safe side."""
+        """The largest wish of each server since then: the hold time survives a restart. Exact to one slot, on the safe side."""
         column = {"cpu": wanted.c.cpu, "memory": wanted.c.memory}[resource]
-        query = select(wanted.c.server, func.max(column)).where(wanted.c.slot > since - SLOT_S).group_by(wanted.c.server)
+        query = select(wanted.c.server, func.max(column)).where(wanted.c.slot > since - self._slot_s).group_by(wanted.c.server)
         with self._db.read() as conn:
             return {server: float(most) for server, most in conn.execute(query)}
 
@@ -169,7 +168,7 @@ class Journal:
         if not plan.decisions:
             return
         conn.execute(insert(decisions), [_decision_row(plan, d) for d in plan.decisions])
-        slot = int(plan.at // SLOT_S) * SLOT_S
+        slot = int(plan.at // self._slot_s) * self._slot_s
         self._want.run(conn, [(slot, d.server, d.cpu.wanted, d.memory.wanted) for d in plan.decisions])
         floors = [{"of": d.server, "c": d.floor.cpu.cores, "m": d.floor.memory.mib} for d in plan.decisions]
         conn.execute(_set_floor, floors)
@@ -206,7 +205,7 @@ class Journal:
         self._add(conn, {"reflexes": 1})
         if outcome.resource == "memory" and outcome.verdict in (Verdict.APPLIED, Verdict.PENDING):
             in_force = row.raised_floor if row.raised_floor is not None and row.raised_until > now else 0.0
-            change = {"raised_floor": max(in_force, outcome.target), "raised_until": outcome.at + RAISED_FLOOR_S}
+            change = {"raised_floor": max(in_force, outcome.target), "raised_until": outcome.at + self._raised_floor_s}
             conn.execute(update(servers).where(servers.c.id == outcome.server).values(change))
         return True
 

@@ -20,11 +20,11 @@ from foreshape_wire.order import Mode
 class Store:
     """The parts of the controller's memory; each method is a transaction of its own, safe from any thread."""
 
-    def __init__(self, db: Database, step_s: int, default_mode: Mode, clock_skew_s: float) -> None:
+    def __init__(self, db: Database, step_s: int, default_mode: Mode, clock_skew_s: float, raised_floor_s: float = 86400.0) -> None:
         self.db = db
         self.modes = Modes(db, default_mode)
         self.inventory = Inventory(db, self.modes)
-        self.journal = Journal(db)
+        self.journal = Journal(db, step_s, raised_floor_s)
         self.history = HistoryStore(db, self.inventory, self.journal, step_s, clock_skew_s=clock_skew_s)
         self.forecasts = Forecasts(db)
         self.agents = Agents(db)
@@ -39,6 +39,7 @@ class Store:
         synchronous: str = "full",
         busy_s: float = 5.0,
         clock_skew_s: float = 600.0,
+        raised_floor_s: float = 86400.0,
     ) -> Self:
         """Open ``sqlite:///path`` or ``sqlite://`` (memory), making or migrating what is there.
 
@@ -47,7 +48,7 @@ class Store:
         db = Database(url, synchronous=synchronous, busy_s=busy_s)
         upgrade(db)
         _keep_step(db, step_s)
-        return cls(db, step_s, default_mode, clock_skew_s)
+        return cls(db, step_s, default_mode, clock_skew_s, raised_floor_s)
 
     def ping(self) -> None:
         """Raises Unavailable when the database cannot be read."""
