@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from decide_support import BALLOON, HOUR, NOW, MemoryStore, history, host, numbered, server, size_of
 
+from decide_support import BALLOON, HOUR, NOW, MemoryStore, history, host, numbered, server, size_of
 from foreshape_controller.decide.tiers import BUILT_IN
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings

@@ -7,9 +7,10 @@ import numpy as np
 
 from foreshape_controller.decide.fit import Room, Terms, fit
 from foreshape_controller.decide.observe import observe
+from foreshape_controller.decide.peak import peak_range
 from foreshape_controller.decide.size import Facts, Seen, size
 from foreshape_controller.decide.tiers import BUILT_IN, Tiers
-from foreshape_controller.model.forecast import LEVELS, Forecast
+from foreshape_controller.model.forecast import Forecast
 from foreshape_controller.model.history import RESOURCES, History
 from foreshape_controller.model.plan import Choice, Decision, Gate, PeakRange, Plan, Sizing
 from foreshape_controller.model.server import ClusterView, Host, Server
@@ -122,19 +123,9 @@ class _Gathered:
         row = self.rows.get(resource, {}).get(server.id)
         if row is None:
             return None
-        forecast, tier = self.known.forecasts[resource], self.tiers[server.id]
-        fan = forecast.peak30m[row].astype(float)
-        level = (tier.cpu if resource == "cpu" else tier.memory).quantile
-        median, high = (float(np.interp(q, LEVELS, fan)) for q in (0.5, level))
-        wanted = median + self.known.headroom.get(server.id, 1.0) * (high - median)
-        return PeakRange(
-            median=median,
-            wanted=wanted,
-            quantile=level,
-            source=forecast.source[row],
-            reason=forecast.reason[row],
-            age_s=float(forecast.age_s[row]),
-        )
+        tier = self.tiers[server.id]
+        rules = tier.cpu if resource == "cpu" else tier.memory
+        return peak_range(self.known.forecasts[resource], row, rules.quantile, self.known.headroom.get(server.id, 1.0))
 
 
 def _decide(server: Server, facts: _Gathered, now: float, ids: IdSource) -> tuple[Decision, list[str]]:

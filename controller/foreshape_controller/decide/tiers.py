@@ -45,10 +45,10 @@ DEFAULTS: Mapping[str, Tier] = {
         name="guaranteed", weight=4.0, may_shrink=True, cpu=_cpu(0.99, 0.5, 0.25), memory=_memory(0.99, 0.75, 0.30), dead_band=0.10
     ),
     "standard": Tier(
-        name="standard", weight=2.0, may_shrink=True, cpu=_cpu(0.95, 0.1, 0.5), memory=_memory(0.95, 0.25, 0.20), dead_band=0.10
+        name="standard", weight=2.0, may_shrink=True, cpu=_cpu(0.95, 0.1, 0.5), memory=_memory(0.95, 0.15, 0.20), dead_band=0.10
     ),
     "economy": Tier(
-        name="economy", weight=1.0, may_shrink=True, cpu=_cpu(0.90, 0.05, 0.5), memory=_memory(0.90, 0.25, 0.15), dead_band=0.10
+        name="economy", weight=1.0, may_shrink=True, cpu=_cpu(0.90, 0.05, 0.5), memory=_memory(0.90, 0.10, 0.15), dead_band=0.10
     ),
 }
 
