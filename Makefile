@@ -35,11 +35,13 @@ test: packages $(VENV)/.dev ## lint and every tier of tests; a tier that cannot 
 test-fast: $(VENV)/.dev ## unit and contract tests only
 	@$(PYTEST) -q tests/unit tests/contract
 
-lint: $(VENV)/.dev ## ruff, mypy strict, and who may import whom
-	@$(BIN)/ruff check --quiet . && echo "ruff check: ok"
-	@$(BIN)/ruff format --quiet --check . && echo "ruff format: ok"
-	@$(BIN)/mypy --no-error-summary && echo "mypy: ok"
-	@$(BIN)/lint-imports --no-logo | tail -n 15
+lint: $(VENV)/.dev ## ruff, mypy strict, and who may import whom; all of them, whatever fails
+	@rc=0; \
+	$(BIN)/ruff check --quiet . && echo "ruff check: ok" || { echo "ruff check: FAILED"; rc=1; }; \
+	$(BIN)/ruff format --quiet --check . && echo "ruff format: ok" || { echo "ruff format: FAILED"; rc=1; }; \
+	$(BIN)/mypy --no-error-summary && echo "mypy: ok" || { echo "mypy: FAILED"; rc=1; }; \
+	$(BIN)/lint-imports --no-logo > $(VENV)/imports.log 2>&1 && echo "imports: ok" || { cat $(VENV)/imports.log; echo "imports: FAILED"; rc=1; }; \
+	exit $$rc
 
 format: $(VENV)/.dev ## ruff's layout, in place
 	@$(BIN)/ruff check --fix .
