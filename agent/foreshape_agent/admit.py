@@ -59,8 +59,8 @@ class Timeline(msgspec.Struct, frozen=True):
 def follow(before: Timeline | None, issued_at: float, monotonic_s: float, slack_s: float) -> tuple[Timeline, bool]:
     """The timeline after a reply, and whether the reply may be acted on.
 
-    A reply that is not newer than the one before, or far behind its time, is one played again, or the controller's clock stepped back. It is not acted
-    on; if the next reply moves on from it, it was the clock, and the new time is followed.
+    A reply that is not newer than the one before, or far behind its time, is one played again, or the controller's
+    clock stepped back. It is not acted on; if the next reply moves on from it, it was the clock, and the new time is followed.
     """
     trusted = before is None or (issued_at > before.issued_at and issued_at >= before.now(monotonic_s) - slack_s)
     return Timeline(issued_at, monotonic_s), trusted

@@ -78,7 +78,7 @@ def _link(settings: Settings) -> HttpLink:
 
 def _libvirt(settings: Settings) -> Cycle:
     clock = SystemClock()
-    return build(settings, LibvirtHypervisor(settings.libvirt_uri, clock, stats_period_s=settings.stats_period_s), clock)
+    return build(settings, LibvirtHypervisor(settings.libvirt_uri, clock), clock)
 
 
 def _enrol(settings: Settings, given: str) -> int:

@@ -147,13 +147,13 @@ class Reconciler:
     # -- acting ----------------------------------------------------------------------------------------------
 
     def carry_out(self, orders: Iterable[Order], sights: Mapping[ServerId, Sight], authority: Authority) -> int:
-        """Follow orders; the number that had to wait (lease held, time over) and stays open."""
+        """Follow orders; the number that had to wait (lease held, time over, domain not measured yet) and stays open."""
         waiting = 0
         for order in orders:
             for resource in admit.RESOURCES:
                 if admit.wanted(order, resource) is None or self._spool.settled(order, resource):
                     continue
-                if self.spent or self._leased(order, resource):
+                if self.spent or self._leased(order, resource) or _first_sight(sights.get(order.server)):
                     waiting += 1
                 elif not self._under_way(order, resource):
                     self._order(order, resource, sights.get(order.server), authority)
@@ -320,6 +320,11 @@ class Reconciler:
         self._spool.answer(outcome, final=verdict is not Verdict.PENDING)
         words = {"verdict": verdict.value, "code": code, "after": outcome.after, "reason": outcome.reason, "proof": outcome.proof}
         log.info("outcome", **_words(action), **words)
+
+
+def _first_sight(sight: Sight | None) -> bool:
+    """Whether the next cycle will know more: after a start no rate is known yet, and an order is not refused for that."""
+    return sight is not None and sight.reading.state is DomainState.RUNNING and sight.sample.window_s == 0
 
 
 def _after(domain: DomainReading, resource: str) -> float | None:
