@@ -14,5 +14,25 @@ from foreshape_lab.domain_xml import GuestSpec, hot_add, nova_like
 from foreshape_lab.errors import LabError, Missing
 from foreshape_lab.guest import Guest
 from foreshape_lab.host import Host
+from foreshape_lab.programs import Agent, Controller
+from foreshape_lab.watch import Allocation, Record, Watch
 
-__all__ = ["Bed", "Console", "Guest", "GuestSpec", "Host", "LabError", "Missing", "Seen", "bed_names", "hot_add", "nova_like", "packages"]
+__all__ = [
+    "Agent",
+    "Allocation",
+    "Bed",
+    "Console",
+    "Controller",
+    "Guest",
+    "GuestSpec",
+    "Host",
+    "LabError",
+    "Missing",
+    "Record",
+    "Seen",
+    "Watch",
+    "bed_names",
+    "hot_add",
+    "nova_like",
+    "packages",
+]
