@@ -4,6 +4,7 @@
 ``sample_file`` writes the file an operator starts from, so that the two cannot drift apart.
 """
 
+import re
 import textwrap
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -195,7 +196,13 @@ def load(path: str | Path) -> Settings:
 
 
 def check(settings: Settings, path: str | Path) -> Settings:
-    """What no single option can say. Raises ConfigError."""
+    """Ranges (NaN lies in none), and what no single option can say. Raises ConfigError."""
+    for f in fields(Settings):
+        low, high, value = f.metadata.get("low"), f.metadata.get("high"), getattr(settings, f.name)
+        if low is not None and not low <= value <= high:
+            raise ConfigError(
+                f"{path}: [{f.metadata['group']}] {f.name} is {value:g}: write a number from {low:g} to {high:g} ({f.metadata['unit']})"
+            )
     if not settings.controller_url.startswith(("https://", "http://")):
         raise ConfigError(
             f"{path}: [controller] controller_url is {settings.controller_url!r}: write where the controller listens, such as https://foreshape.example.org:8790"
@@ -214,14 +221,15 @@ def _oslo(cfg: Any, f: "Field[Any]") -> Any:
     if kind is bool:
         return cfg.BoolOpt(f.name, default=f.default, help=meta["help"])
     if kind is int:
-        return cfg.IntOpt(f.name, default=f.default, min=meta.get("low"), max=meta.get("high"), help=meta["help"])
+        return cfg.IntOpt(f.name, default=f.default, help=meta["help"])
     if kind is float:
-        return cfg.FloatOpt(f.name, default=f.default, min=meta.get("low"), max=meta.get("high"), help=meta["help"])
+        return cfg.FloatOpt(f.name, default=f.default, help=meta["help"])
     return cfg.StrOpt(f.name, default=f.default, choices=meta.get("choices"), help=meta["help"])
 
 
 def _plain(error: Exception) -> str:
-    return str(error).replace("\n", " ").strip()
+    """One line, without oslo.config's note on where in itself it looked."""
+    return re.sub(r" from LocationInfo\(.*\) is not valid", " is not valid", str(error).replace("\n", " ").strip())
 
 
 def _refuse_unknown(path: Path) -> None:
