@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ def run_demo(options: DemoOptions, out: TextIO) -> int:
     """Run; the exit code is 0 when every promise was kept."""
     started = time.monotonic()
     _quiet()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the folder is removed, the summary is shown
     try:
         world = _world(options)
     except TraceError as e:

@@ -7,7 +7,7 @@ import numpy as np
 
 from foreshape_controller.decide.why import sentences
 from foreshape_controller.main import Program
-from foreshape_controller.model.plan import Decision
+from foreshape_controller.model.plan import Choice, Decision
 from foreshape_controller.replay.compare import Row, compare
 from foreshape_controller.sim.truth import STEP_S, Record
 from foreshape_demo.bed import Bed
@@ -39,7 +39,7 @@ def summarize(bed: Bed, watch: Watch, took_s: float) -> Outcome:
     lines = [
         "",
         f"SIMULATED: {days:.1f} days of {len(bed.world.vms())} servers on {len(bed.world.hosts)} hosts, in {took_s:.0f} s",
-        *(line for r in SETTLED_BINS for line in _table(r, rows.get(r, ()), records[r])),
+        *(line for r in SETTLED_BINS for line in _table(r, rows.get(r, ()), records[r], watch)),
         "",
         *_counted(bed, counts, watch),
         *_example(bed.controller),
@@ -59,7 +59,7 @@ def _compared(record: Record) -> tuple[Row, ...]:
     )
 
 
-def _table(resource: str, rows: tuple[Row, ...], record: Record) -> Iterator[str]:
+def _table(resource: str, rows: tuple[Row, ...], record: Record, watch: Watch) -> Iterator[str]:
     hours = SETTLED_BINS[resource] * STEP_S // 3600
     yield ""
     if not rows:
@@ -75,6 +75,7 @@ def _table(resource: str, rows: tuple[Row, ...], record: Record) -> Iterator[str
             f"{m.resizes_per_day:>9.2f}{reached}"
         )
     yield from _beyond(record)
+    yield from _floors(resource, watch, record)
 
 
 def _beyond(record: Record) -> Iterator[str]:
@@ -86,6 +87,12 @@ def _beyond(record: Record) -> Iterator[str]:
     if more.any():
         met = float((had[more] >= need[more]).mean())
         yield f"{'':<4}in {more.sum()} server-bins the need was above the flavor: a static flavor meets none, Foreshape met {met:.0%}"
+
+
+def _floors(resource: str, watch: Watch, record: Record) -> Iterator[str]:
+    """Foreshape keeps what its tiers promise; the moving maxima promise next to nothing."""
+    promised = watch.floors(resource) / record.sold.sum()
+    yield f"{'':<4}floors promised by the tier: {promised:.0%} of what was sold, which Foreshape never goes below; the moving maxima promise none"
 
 
 def _counted(bed: Bed, counts: dict[str, int], watch: Watch) -> Iterator[str]:
@@ -101,9 +108,9 @@ def _counted(bed: Bed, counts: dict[str, int], watch: Watch) -> Iterator[str]:
 
 
 def _example(program: Program) -> Iterator[str]:
-    """The acting decision that the forecast changed most, in the words of ``foreshape why``."""
+    """The growth ahead of need that the forecast added most to, in the words of ``foreshape why``."""
     found = [d for s in program.store.inventory.view(program.clock()).servers for d in program.store.journal.decisions(s.id, limit=300)]
-    changed = [d for d in found if d.acts and _worth(d) > 0]
+    changed = [d for d in found if _worth(d) > 0]
     if not changed:
         return
     best = max(changed, key=_worth)
@@ -115,10 +122,10 @@ def _example(program: Program) -> Iterator[str]:
 
 
 def _worth(decision: Decision) -> float:
-    """How far the forecast moved a decision, in shares of the allocation."""
-    moved = [
-        abs(s.target - s.reactive_target) / max(s.allocation, 1e-9)
+    """How much more a server got, ahead of its need, than it would have without a forecast: cores, or GiB."""
+    grown = [
+        (s.target - s.reactive_target) / (1 if s.resource == "cpu" else 1024)
         for s in (decision.cpu, decision.memory)
-        if s.changed_by_forecast and s.reactive_target is not None
+        if s.choice is Choice.GROW and s.changed_by_forecast and s.reactive_target is not None
     ]
-    return max(moved, default=0.0)
+    return max(grown, default=0.0)

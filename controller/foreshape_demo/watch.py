@@ -34,6 +34,10 @@ class Watch:
             self._sum(host.spec.name, "memory", sum(vm.memory for vm in living), host.spec.mib, bed.now)
             self._sum(host.spec.name, "cpu", sum(vm.cpu for vm in living), host.spec.cpus * CPU_RATIO, bed.now)
 
+    def floors(self, resource: str) -> float:
+        """Sum of the floors in force, cores or MiB."""
+        return sum(g.floor.cpu.cores if resource == "cpu" else g.floor.memory.mib for g in self._guards.values())
+
     def _learn(self, bed: Bed) -> None:
         """The floors in force are those of the last plan; a dead controller changes none."""
         if bed.controller is None or bed.plans == self._plans:

@@ -29,6 +29,7 @@ READING = [
     ("plan", "show"),
     ("why", "web-1"),
     ("mode", "get"),
+    ("mode", "list"),
     ("mode", "set", "act"),
     ("agent", "enroll", "hv1"),
     ("summary",),
@@ -92,6 +93,14 @@ def test_json_holds_the_api_s_own_fields_whole(api, token, capsys):
     assert shown["levers"][0]["highest"] == 4.0
 
 
+def test_csv_holds_numbers_as_numbers_and_nested_values_as_json(api, token, capsys):
+    run(api, token, "server", "show", "web-1", "-f", "csv")
+    header, row = csv.reader(io.StringIO(capsys.readouterr().out))
+    shown = dict(zip(header, row, strict=True))
+    assert shown["cpu_demand_cores"] == "0.5"
+    assert json.loads(shown["levers"])[1]["reason"] == "no virtio-mem device"
+
+
 def test_why_in_json_gives_everything(api, token, capsys):
     run(api, token, "why", "web-1", "-f", "json")
     assert set(json.loads(capsys.readouterr().out)) == set(answers.WhyAnswer.__struct_fields__)
@@ -140,7 +149,7 @@ def test_enrolment_prints_the_token_and_what_to_run(api, token, capsys):
     assert run(api, token, "agent", "enroll", "hv1") == 0
     out = capsys.readouterr().out
     assert "join-abc" in out
-    assert "foreshape-agent --config-file" in out
+    assert "foreshape-agent --config-file /etc/foreshape/agent.conf --enrol join-abc" in out
     assert api.url in out
 
 

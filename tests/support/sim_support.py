@@ -131,6 +131,7 @@ def _usual(*, simulated: bool = False) -> dict[tuple[str, str], tuple[int, Any]]
         ("GET", "/v1/servers/web-1/why"): (200, why_answer()),
         ("GET", "/v1/plan"): (200, plan_answer()),
         ("GET", "/v1/mode"): (200, answers.ModeAnswer(scope="cloud", mode="advise", since=MONDAY, reason="the default")),
+        ("GET", "/v1/modes"): (200, [answers.ModeAnswer(scope="cloud", mode="advise", since=MONDAY, reason="the default")]),
         ("PUT", "/v1/mode"): (200, answers.ModeAnswer(scope="cloud", mode="act", since=MONDAY, reason="tested")),
         ("POST", "/v1/agents/hv1/join"): (200, answers.JoinAnswer(host="hv1", join_token="join-abc", expires_at=MONDAY + 3600)),
         ("DELETE", "/v1/agents/hv1"): (204, b""),

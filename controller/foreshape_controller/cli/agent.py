@@ -1,12 +1,11 @@
 """``foreshape agent enroll`` and ``agent revoke``."""
 
 from argparse import ArgumentParser, Namespace
-from datetime import UTC, datetime
 from typing import Any
 
 from cliff.command import Command
 
-from foreshape_controller.cli.view import ShowView
+from foreshape_controller.cli.view import ShowView, moment
 
 
 class AgentEnroll(ShowView):
@@ -25,25 +24,18 @@ class AgentEnroll(ShowView):
         return self.app.client.post(f"/v1/agents/{segment(parsed.host)}/join")
 
     def text(self, answer: Any, parsed: Namespace) -> str:  # noqa: ARG002 - one way to say it
-        until = datetime.fromtimestamp(answer["expires_at"], UTC).strftime("%Y-%m-%d %H:%M")
         o = self.app.options
-        ca = f"  3. copy {o.ca_file} there as /etc/foreshape/ca.pem, and set  ca_file = /etc/foreshape/ca.pem" if o.ca_file else ""
-        return "\n".join(
-            line
-            for line in (
-                f"Join token of host {answer['host']}, good once, until {until} UTC:",
-                "",
-                f"    {answer['join_token']}",
-                "",
-                f"On {answer['host']}:",
-                "  1. pip install 'foreshape[agent]'",
-                f"  2. in /etc/foreshape/agent.conf, section [agent], set  host = {answer['host']}  and  controller_url = {o.url}",
-                ca,
-                f"  {'4' if ca else '3'}. foreshape-agent --config-file /etc/foreshape/agent.conf --join {answer['join_token']} --once",
-                f"  {'5' if ca else '4'}. systemctl enable --now foreshape-agent",
-            )
-            if line != "" or not ca
-        )
+        steps = [
+            "pip install 'foreshape[agent]'",
+            f"in /etc/foreshape/agent.conf set  [agent] host = {answer['host']}  and  [controller] controller_url = {o.url}",
+            "foreshape-agent --config-file /etc/foreshape/agent.conf --enrol " + answer["join_token"],
+            "systemctl enable --now foreshape-agent",
+        ]
+        if o.ca_file:
+            steps.insert(1, f"copy {o.ca_file} there as /etc/foreshape/ca.pem, and set  [controller] ca_file = /etc/foreshape/ca.pem")
+        head = f"Join token of host {answer['host']}, good once, until {moment(answer['expires_at'])}:"
+        numbered = (f"  {n}. {step}" for n, step in enumerate(steps, 1))
+        return "\n".join((head, "", f"    {answer['join_token']}", "", f"On {answer['host']}:", *numbered))
 
 
 class AgentRevoke(Command):

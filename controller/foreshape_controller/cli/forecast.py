@@ -2,12 +2,11 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from foreshape_controller.cli import chart
 from foreshape_controller.cli.server import add_server, server_path
-from foreshape_controller.cli.view import ListView, Row, ago
+from foreshape_controller.cli.view import ListView, Row, ago, moment
 
 SHOWN = (0.05, 0.5, 0.95, 0.99)
 
@@ -54,8 +53,7 @@ class ForecastShow(ListView):
 
     def text(self, answer: Any, parsed: Namespace) -> str:
         server = self.app.client.get(server_path(parsed))
-        made = datetime.fromtimestamp(answer["origin"], UTC).strftime("%Y-%m-%d %H:%M")
-        lines = [f"{answer['name']} ({answer['server']}), forecast of {made} UTC"]
+        lines = [f"{answer['name']} ({answer['server']}), forecast of {moment(answer['origin'])}"]
         if not answer["fans"]:
             lines.append("no forecast yet: the next plan makes one")
         for fan in answer["fans"]:

@@ -21,6 +21,8 @@ DEFAULT_URL = "http://127.0.0.1:8470"
 DEFAULT_TOKEN_FILE = "/var/lib/foreshape/admin-token"  # noqa: S105 - a path
 DEFAULT_CA_FILE = "/var/lib/foreshape/tls/ca.pem"
 COMMANDS = "foreshape.cli"
+EXIT_PIPE = 141
+"""As a shell reports a program that SIGPIPE ended."""
 
 
 class Foreshape(App):
@@ -91,6 +93,9 @@ class Foreshape(App):
             return int(command.run(parsed) or 0)
         except HelpExit:
             return 0
+        except BrokenPipeError:  # `foreshape server list | head`: nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_PIPE
         except CliError as e:
             return self._say(str(e), e.exit_code)
         except ValueError as e:  # cliff's own: a column that does not exist

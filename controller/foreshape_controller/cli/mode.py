@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from foreshape_controller.cli.view import MACHINE, ShowView
+from foreshape_controller.cli.view import MACHINE, Columns, ListView, ShowView, moment
 
 FOLLOWS = {
     "observe": "Foreshape measures and forecasts; it decides nothing and changes nothing there.",
@@ -11,11 +11,28 @@ FOLLOWS = {
     "act": "From the next plan on, Foreshape resizes servers there, within their floor and ceiling. "
     "Stop it with: foreshape mode set advise. A scope never goes further than the scopes above it.",
 }
+COLUMNS: Columns = (
+    ("Scope", lambda r: r["scope"]),
+    ("Mode", lambda r: r["mode"]),
+    ("Since", lambda r: moment(r["since"])),
+    ("Reason", lambda r: r["reason"]),
+)
 SCOPE = "cloud, host:NAME, project:ID or server:ID (default cloud)"
+
+
+class ModeList(ListView):
+    """List every scope for which a mode is set; the lowest of cloud, host, project and server wins."""
+
+    columns = COLUMNS
+
+    def ask(self, parsed: Namespace) -> Any:  # noqa: ARG002 - the list takes no arguments
+        return self.app.client.get("/v1/modes")
 
 
 class ModeGet(ShowView):
     """Show how far Foreshape may go in a scope."""
+
+    columns = COLUMNS
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -28,6 +45,8 @@ class ModeGet(ShowView):
 
 class ModeSet(ShowView):
     """Say how far Foreshape may go in a scope: observe, advise or act."""
+
+    columns = COLUMNS
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
         parser = super().get_parser(prog_name)

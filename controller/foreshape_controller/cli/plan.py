@@ -4,11 +4,11 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
-from foreshape_controller.cli.view import ListView, Row
+from foreshape_controller.cli.view import MACHINE, ListView, Row
 
 
 def _rows(decision: Row) -> list[Row]:
-    said = {k: decision[k] for k in ("server", "host", "cause", "at", "tier", "mode")}
+    said = {k: decision[k] for k in ("name", "server", "host", "cause", "at", "tier", "mode") if k in decision}
     return [said | decision[resource] for resource in ("cpu", "memory")]
 
 
@@ -20,7 +20,7 @@ class PlanShow(ListView):
     """Show the newest plan: what each server has, should have, and why."""
 
     columns = (
-        ("Server", lambda r: r["server"]),
+        ("Server", lambda r: r.get("name", r["server"])),
         ("Host", lambda r: r["host"]),
         ("Resource", lambda r: r["resource"]),
         ("Choice", lambda r: r["choice"]),
@@ -32,9 +32,12 @@ class PlanShow(ListView):
 
     def ask(self, parsed: Namespace) -> Any:
         answer = self.app.client.get("/v1/plan")
-        if parsed.formatter not in ("json", "yaml", "csv"):
+        if parsed.formatter not in MACHINE:
             for note in answer["notes"]:
                 self.app.stdout.write(f"{note}\n")
+            names = {s["id"]: s["name"] for s in self.app.client.get("/v1/servers")}
+            for decision in answer["decisions"]:
+                decision["name"] = names.get(decision["server"], decision["server"])
         return answer
 
     def rows(self, answer: Any) -> Sequence[Row]:

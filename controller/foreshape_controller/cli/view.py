@@ -4,9 +4,11 @@
 """
 
 import csv
+import json
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from operator import methodcaller
 from typing import Any, TextIO
@@ -40,9 +42,21 @@ def _line(item: Any) -> str:
     return ", ".join(f"{k}={v}" for k, v in item.items() if v not in ("", None)) if isinstance(item, dict) else str(item)
 
 
-def cell(value: Any) -> Any:
-    """A value as a cell: nested ones are wrapped so that JSON keeps their structure."""
-    return Structure(value) if isinstance(value, dict | list | tuple) else value
+class Amount(FormattableColumn[float]):
+    """A number: whole for machines, to two places for people."""
+
+    def human_readable(self) -> str:
+        return f"{self._value:.2f}".rstrip("0").rstrip(".")
+
+
+def cell(value: Any, form: str) -> Any:
+    """A value as a cell: whole for machines (JSON inside CSV where it is nested), readable for people."""
+    nested = isinstance(value, dict | list | tuple)
+    if form == "csv":
+        return json.dumps(value) if nested else value
+    if isinstance(value, float):
+        return Amount(value)
+    return Structure(value) if nested else value
 
 
 class CsvSingle(SingleFormatter):
@@ -54,7 +68,7 @@ class CsvSingle(SingleFormatter):
     def emit_one(self, column_names: Sequence[str], data: Iterable[Any], stdout: TextIO, parsed_args: Namespace) -> None:  # noqa: ARG002
         writer = csv.writer(stdout, quoting=csv.QUOTE_NONNUMERIC, lineterminator=os.linesep)
         writer.writerow(column_names)
-        writer.writerow([d.machine_readable() if isinstance(d, FormattableColumn) else d for d in data])
+        writer.writerow(data)
 
 
 class _Text(CsvSingle):
@@ -125,7 +139,7 @@ class ListView(_View, Lister):
         rows = self.rows(self.ask(parsed))
         self.say_if_simulated(parsed)
         columns = self.chosen(parsed, rows[0]) if rows else self.columns
-        return [c[0] for c in columns], [[cell(make(row)) for _, make in columns] for row in rows]
+        return [c[0] for c in columns], [[cell(make(row), parsed.formatter) for _, make in columns] for row in rows]
 
 
 class ShowView(_View, ShowOne):
@@ -149,7 +163,7 @@ class ShowView(_View, ShowOne):
         answer = self.ask(parsed)
         self.say_if_simulated(parsed)
         columns = self.chosen(parsed, answer)
-        return [c[0] for c in columns], [cell(make(answer)) for _, make in columns]
+        return [c[0] for c in columns], [cell(make(answer), parsed.formatter) for _, make in columns]
 
 
 def _print_text(view: _View, parsed: Namespace) -> int:
@@ -162,6 +176,11 @@ def _print_text(view: _View, parsed: Namespace) -> int:
 def amounts(*values: float | None, digits: int = 2) -> str:
     """``0.52 / 1.00 / 4.00``, with ``-`` for what is not known."""
     return " / ".join("-" if v is None else f"{v:.{digits}f}" for v in values)
+
+
+def moment(at: float) -> str:
+    """An instant, UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def ago(seconds: float) -> str:
