@@ -1,0 +1,167 @@
+"""A plan over many servers: every server has its answer, hosts are not overfilled, and the order of servers does not matter."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decide_support import HOTPLUG, NOW, history, host, numbered, sample, server, size_of
+from foreshape_controller.decide.observe import observe
+from foreshape_controller.decide.orders import Budget, orders_of
+from foreshape_controller.decide.plan import Known, Limits, make_plan
+from foreshape_controller.forecast.baseline import Baseline
+from foreshape_controller.model.history import RESOURCES
+from foreshape_controller.model.plan import Choice
+from foreshape_controller.model.server import ClusterView
+from foreshape_wire.order import Mode
+from foreshape_wire.quantity import Memory
+from foreshape_wire.reading import Capability, DomainState, LeverName
+
+pytestmark = pytest.mark.unit
+
+BINS = 600
+
+
+def view(servers, hosts=None):
+    return ClusterView(at=NOW, hosts=tuple(hosts or (host(),)), servers=tuple(servers))
+
+
+def known(servers, cpu=0.5, memory=1000.0, **more):
+    """Steady use: ``cpu`` and ``memory`` are numbers, or one for each server."""
+    names = [s.id for s in servers]
+    rows = {"cpu": np.broadcast_to(cpu, len(names)), "memory": np.broadcast_to(memory, len(names))}
+    histories = {
+        r: history(np.repeat(rows[r][:, None], BINS, axis=1), resource=r, names=names, entitlement=4.0 if r == "cpu" else 4096.0)
+        for r in RESOURCES
+    }
+    forecasts = {r: Baseline().predict(h, int(NOW)) for r, h in histories.items()}
+    return Known(forecasts=forecasts, histories=histories, **more)
+
+
+def decide(servers, hosts=None, **more):
+    plan = make_plan(view(servers, hosts), known(servers, **more), NOW, numbered())
+    return {d.server: d for d in plan.decisions}
+
+
+def test_every_decision_has_its_own_cause():
+    plan = make_plan(view([server("a"), server("b")]), known([server("a"), server("b")]), NOW, numbered())
+    assert len({d.cause for d in plan.decisions} | {plan.plan}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"state": DomainState.MIGRATING}, "migrating"),
+        ({"state": DomainState.BUSY}, "busy"),
+        ({"state": DomainState.PAUSED}, "not_running"),
+        ({"state": DomainState.SHUTOFF}, "not_running"),
+        ({"state": DomainState.CRASHED}, "not_running"),
+        ({"last_seen": NOW - 61}, "stale"),
+        ({"host": "nowhere"}, "stale"),
+        ({"capabilities": (Capability(lever=LeverName.CPU_QUOTA, reason="no cgroup"),)}, "no_lever"),
+        ({"last": None}, "peak_below"),  # no sample at the moment: the bins still speak for the CPU
+    ],
+)
+def test_what_forbids_a_change_is_said(changes, code):
+    assert decide([server(**changes)])["vm1"].cpu.code == code
+
+
+def test_memory_without_a_sample_does_not_shrink():
+    assert decide([server(last=None)])["vm1"].memory.code == "low_confidence"
+
+
+def test_an_agent_in_safe_mode_is_given_nothing_to_do():
+    found = decide([server()], [host(safe_mode="controller was silent")])["vm1"]
+    assert found.cpu.code == "safe_mode"
+    assert "controller was silent" in found.cpu.reason
+
+
+def test_a_server_without_a_forecast_is_held():
+    some = known([server("other")])
+    plan = make_plan(view([server("vm1")]), some, NOW, numbered())
+    assert plan.decisions[0].cpu.code == "no_forecast"
+
+
+def test_headroom_widens_the_distance_to_the_median():
+    vm = server(allocation=size_of(1.0, 4096))
+    facts = known([vm])
+    fan = facts.forecasts["cpu"].peak30m
+    fan[:] = np.linspace(1.0, 3.0, 13)  # median 2.0, and 2.83 at 95 %
+    usual = make_plan(view([vm]), facts, NOW, numbered()).decisions[0].cpu.wanted
+    doubled = Known(forecasts=facts.forecasts, histories=facts.histories, headroom={"vm1": 2.0})
+    assert make_plan(view([vm]), doubled, NOW, numbered()).decisions[0].cpu.wanted == pytest.approx(2.0 + 2 * (usual - 2.0))
+
+
+def test_a_raised_floor_reaches_the_decision():
+    found = decide([server(raised_floor=Memory(3000.0))])["vm1"]
+    assert found.floor.memory.mib == 3000.0
+
+
+def test_a_growth_that_does_not_fit_is_held_and_says_so():
+    vms = [server("a", allocation=size_of(1.0, 4096))]
+    found = decide(vms, [host(cpus=1)], cpu=3.0, limits=Limits(cpu_ratio=1.0))["a"].cpu
+    assert (found.choice, found.code, found.target) == (Choice.HOLD, "host_full", 1.0)
+    assert found.reactive_target == 1.0, "a rule without forecasts would not have fitted either"
+
+
+def test_whole_vcpus_are_cut_to_whole_vcpus():
+    vms = [server("a", allocation=size_of(1.0, 4096), capabilities=(HOTPLUG,))]
+    found = decide(vms, [host(cpus=1)], cpu=3.0, limits=Limits(cpu_ratio=2.5))["a"].cpu
+    assert (found.choice, found.code, found.target) == (Choice.GROW, "host_short", 2.0)
+
+
+def test_servers_that_are_only_observed_take_their_room_on_the_host():
+    vms = [server("a", allocation=size_of(1.0, 4096)), server("b", mode=Mode.OBSERVE)]
+    found = decide(vms, [host(cpus=1)], cpu=3.0, limits=Limits(cpu_ratio=6.0))
+    assert set(found) == {"a"}
+    assert found["a"].cpu.target == 2.0, "6 cores less the 4 of the observed server"
+
+
+def test_capacity_is_not_counted_free_before_a_shrink_is_proven():
+    vms = [server("idle"), server("busy", allocation=size_of(2.0, 4096))]
+    found = decide(vms, [host(cpus=1)], cpu=[0.5, 3.5], limits=Limits(cpu_ratio=6.0))
+    assert found["idle"].cpu.choice is Choice.SHRINK
+    assert found["busy"].cpu.code == "host_full", "4 + 2 of 6 cores are still taken"
+
+
+def test_orders_name_only_what_changes():
+    vm = server(capabilities=(HOTPLUG,))
+    plan = make_plan(view([vm]), known([vm]), NOW, numbered())
+    (order,) = orders_of(plan, Budget(ttl_s=60), numbered())
+    assert order.memory is None
+    assert order.cpu is not None
+    assert order.reason.startswith("cpu: ")
+    assert (order.issued_at, order.expires_at, order.cause) == (NOW, NOW + 60, plan.decisions[0].cause)
+
+
+def test_orders_stay_within_the_budget_of_each_host():
+    vms = [server(f"vm{i}", host=f"hv{i % 2}") for i in range(6)]
+    plan = make_plan(view(vms, [host("hv0"), host("hv1")]), known(vms), NOW, numbered())
+    orders = orders_of(plan, Budget(orders=10, orders_per_host=2), numbered())
+    assert sorted(o.server for o in orders) == ["vm0", "vm1", "vm2", "vm3"]
+
+
+def test_what_was_seen_lately_is_taken_from_the_right_bins():
+    rows = np.arange(40, dtype=float)[None, :]
+    past = history(rows, names=["vm1"])
+    past.censored[0, 34] = 0.2  # the first of the last six bins
+    seen = observe(past, {"vm1": 3000.0}, [server(last=sample("vm1", cpu=1.5))], NOW)["vm1"]
+    assert (seen.window_peak, seen.hold_peak, seen.latest, seen.censored) == (39.0, 39.0, 1.5, True)
+    assert seen.age_s == 40 * 300
+
+
+tiers = st.sampled_from(["guaranteed", "standard", "economy"])
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.floats(0.2, 4), st.floats(0.1, 4), tiers), min_size=1, max_size=6), st.integers(1, 12), st.randoms())
+def test_hosts_are_never_overfilled_and_the_order_of_servers_does_not_matter(rows, cpus, random):
+    vms = [server(f"vm{i}", allocation=size_of(a, 4096), tier=tier) for i, (a, _, tier) in enumerate(rows)]
+    facts = known(vms, cpu=[use for _, use, _ in rows], limits=Limits(cpu_ratio=1.0))
+    found = {d.server: d.cpu for d in make_plan(view(vms, [host(cpus=cpus)]), facts, NOW, numbered()).decisions}
+    before = sum(max(s.allocation, min(s.floor, s.target)) for s in found.values())
+    assert sum(max(s.allocation, s.target) for s in found.values()) <= max(cpus, before) + 1e-6
+    shuffled = list(vms)
+    random.shuffle(shuffled)
+    again = {d.server: d.cpu for d in make_plan(view(shuffled, [host(cpus=cpus)]), facts, NOW, numbered()).decisions}
+    assert again == found
