@@ -159,6 +159,8 @@ class HistoryStore:
                 self._add_chunks(conn, grid, resource, batch, end)
                 self._add_bins(conn, grid, batch, end)
             entitled = {n: e for batch in _batches(names) for n, e in _entitled(conn, resource, batch).items()}
+            if any(n.startswith(HOST_PREFIX) for n in names):
+                entitled |= {HOST_PREFIX + n: c for n, c in self._inventory.capacities(conn, resource).items()}
         first_seen = np.array([known[n].first_seen if n in known else float(end) for n in names])
         return _history(resource, grid, np.array([entitled.get(n, np.nan) for n in names], dtype=np.float32), first_seen)
 

@@ -7,6 +7,7 @@ another card. So a report costs the same few statements however many servers it 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from foreshape_controller.store.steering import Steering, card_missing, steer
 from foreshape_wire.ids import HostName, ServerId
 from foreshape_wire.quantity import Memory, Size
 from foreshape_wire.reading import DomainState
-from foreshape_wire.sample import DomainCard, HostReport, HostSample, VmSample
+from foreshape_wire.sample import DomainCard, Gap, HostReport, HostSample, VmSample
 
 GONE_AFTER_S = 600.0
 """A server that its host no longer reports leaves the view after this long; its history stays."""
@@ -36,7 +37,7 @@ _sample = msgspec.json.Decoder(VmSample)
 _host_sample = msgspec.json.Decoder(HostSample)
 _card = msgspec.json.Decoder(DomainCard)
 
-_host_row = select(hosts.c.last_seen, hosts.c.cards_digest, hosts.c.host_sample).where(hosts.c.name == bindparam("host"))
+_host_row = select(hosts.c.last_seen, hosts.c.cards_digest, hosts.c.host_sample, hosts.c.gap).where(hosts.c.name == bindparam("host"))
 _owned = select(servers.c.id).where(servers.c.host == bindparam("host"), servers.c.released_at.is_(None))
 _set_card = (
     update(servers)
@@ -99,6 +100,13 @@ class Inventory:
         with self._db.write() as conn:
             return conn.execute(update(servers).where(servers.c.id == server).values(tier=tier)).rowcount == 1
 
+    @staticmethod
+    def capacities(conn: Connection, resource: str) -> dict[str, float]:
+        """What each host has, cores or MiB: the entitlement of its own series."""
+        rows = conn.execute(select(hosts.c.name, hosts.c.host_sample).where(hosts.c.host_sample.is_not(None)))
+        samples = {name: _host_sample.decode(data) for name, data in rows}
+        return {name: float(s.cpus) if resource == "cpu" else s.memory_total.mib for name, s in samples.items()}
+
     # --- inside the transaction of a report ---
 
     def take(self, conn: Connection, report: HostReport, taken_at: float, received_at: float) -> Sequence[VmSample]:
@@ -110,6 +118,8 @@ class Inventory:
         if newest:
             self._release(conn, report, mine, taken_at)
             self._put(conn, report, old, taken_at, received_at)
+        elif report.gap:
+            conn.execute(update(hosts).where(hosts.c.name == report.host).values(gap=_gap(report.gap)))
         return counted
 
     def _judged(self, conn: Connection, report: HostReport, mine: set[str], times: tuple[float, float]) -> Sequence[VmSample]:
@@ -141,14 +151,13 @@ class Inventory:
 
     def _put(self, conn: Connection, report: HostReport, old: Any, taken_at: float, received_at: float) -> None:
         digest = self._cards(conn, report, old.cards_digest if old is not None else "")
-        gap = report.gap
         row = (
             report.host,
             taken_at,
             received_at,
             report.agent_version,
             report.safe_mode,
-            f"{gap.reports} reports between {gap.since:.0f} and {gap.until:.0f}" if gap else "",
+            _gap(report.gap) if report.gap else old.gap if old is not None else "",
             max(0.0, report.taken_at - received_at),
             _json.encode(report.host_sample) if report.host_sample else old.host_sample if old is not None else None,
             _json.encode(report.samples),
@@ -168,6 +177,11 @@ class Inventory:
         if rows:
             conn.execute(_set_card, rows)
         return digest
+
+
+def _gap(gap: Gap) -> str:
+    since, until = (datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for t in (gap.since, gap.until))
+    return f"{gap.reports} reports between {since} and {until}"
 
 
 def _card_row(card: DomainCard, data: bytes, host: str) -> dict[str, Any]:

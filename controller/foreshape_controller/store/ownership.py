@@ -41,4 +41,4 @@ def judge(owner: Owner | None, host: str, taken_at: float, received_at: float, *
     free = owner.released_at is not None or received_at - owner.heard_at > SILENT_S
     if free and live and taken_at > owner.since:
         return Verdict(takes=True, counts=True)
-    return Verdict(takes=False, counts=live and taken_at <= owner.since)
+    return Verdict(takes=False, counts=live and taken_at < owner.since)

@@ -30,7 +30,7 @@ class Store:
         self.agents = Agents(db)
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913  each is one option of the file
         cls,
         url: str,
         *,
