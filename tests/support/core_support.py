@@ -1,7 +1,15 @@
 """A controller on the other end of the link that answers as told, and a whole agent in memory around it."""
 
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+
+import msgspec
 
 from doors_support import FakeClock, FakeDomain, FakeHypervisor
 from foreshape_agent.config import Settings
@@ -216,3 +224,96 @@ def bed(*domains: FakeDomain, path: str | Path = ":memory:", **options: object) 
     controller, spool = FakeController(clock), Spool(path)
     settings = Settings(**({"host": HOST, "controller_url": "https://controller:8790"} | options))  # type: ignore[arg-type]
     return Bed(clock, hypervisor, controller, spool, settings, _cycle(clock, hypervisor, controller, spool, settings))
+
+
+class WebController:
+    """The agents' part of the controller over HTTP on the loopback: enrolment, tokens, reports, scripted trouble."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.reports: list[HostReport] = []
+        self.tokens: list[str] = []
+        """Authorization headers as they came."""
+        self.valid = {"secret-1"}
+        self.join_tokens = {"join-1"}
+        self.rotate_to = ""
+        self.mode = Mode.ACT
+        self.orders: tuple[Order, ...] = ()
+        self.status = 0
+        """Answer every report with this status; 0: as a sound controller would."""
+        self.raw: bytes | None = None
+        self.delay_s = 0.0
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, path: str, token: str, body: bytes) -> tuple[int, bytes]:
+        if path == "/v1/agents/enrol":
+            return self._enrol(msgspec.json.decode(body))
+        self.tokens.append(token)
+        if self.status:
+            return self.status, b'{"code":"scripted","title":"t","status":0,"detail":"as the test wants"}'
+        if token not in self.valid:
+            return 401, b'{"code":"unauthenticated","title":"t","status":401,"detail":"token unknown"}'
+        report = decode_report(body)
+        self.reports.append(report)
+        return 200, self.raw if self.raw is not None else self._desired(report)
+
+    def _desired(self, report: HostReport) -> bytes:
+        return encode(
+            Desired(
+                version=WIRE_VERSION,
+                host=report.host,
+                issued_at=time.time(),
+                mode=self.mode,
+                accepted=(report.sequence,),
+                orders=self.orders,
+                token=self.rotate_to,
+            )
+        )
+
+    def _enrol(self, asked: dict[str, str]) -> tuple[int, bytes]:
+        if asked["join_token"] not in self.join_tokens:
+            return 403, b'{"code":"enrol_refused","title":"t","status":403,"detail":"the join token is unknown or used"}'
+        self.join_tokens.remove(asked["join_token"])
+        self.valid.add("enrolled-1")
+        return 201, msgspec.json.encode({"host": asked["host"], "token": "enrolled-1"})
+
+
+def _handler(controller: WebController) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            status, answer = controller.answer(self.path, token, body)
+            time.sleep(controller.delay_s)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            with suppress(BrokenPipeError):  # the agent gave up: that is what the test wants
+                self.wfile.write(answer)
+
+        def log_message(self, *_args: object) -> None:
+            """Tests read assertions, not access logs."""
+
+    return Handler
+
+
+def until(true: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Poll with a deadline."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        time.sleep(0.05)
