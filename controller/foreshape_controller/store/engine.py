@@ -97,7 +97,10 @@ class Database:
         return Upsert(str(compiled), names, bool(compiled.positional))
 
     def _drop_writer(self) -> None:
+        """Close it for good: after an error nobody knows what state it is in. A memory database lives in it."""
         if self._writer is not None and not self._memory:
+            if not self._writer.invalidated:
+                self._writer.invalidate()
             self._writer.close()
             self._writer = None
 
