@@ -4,6 +4,7 @@ Files, not libvirt: libvirt has no call for throttled time. Everything here may 
 numbers are then unknown, and the reason is told.
 """
 
+import os
 import re
 from functools import cache
 from itertools import pairwise
@@ -79,8 +80,11 @@ def _mounts() -> tuple[Path | None, Path | None]:
 
 def throttled_ns(stat_file: str) -> int:
     """Time that the group's threads were ready and held back by its cap, since the domain was started."""
-    with open(stat_file, "rb", buffering=0) as file:  # noqa: PTH123  once a domain a cycle: Path.open costs twice as much
-        words = file.read(4096).split()
+    file = os.open(stat_file, os.O_RDONLY)  # once a domain a cycle: a file object costs half as much again
+    try:
+        words = os.read(file, 4096).split()
+    finally:
+        os.close(file)
     for word, value in zip(words[::2], words[1::2], strict=False):
         if word == b"throttled_time":
             return int(value)

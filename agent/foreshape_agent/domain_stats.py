@@ -67,9 +67,10 @@ def _vcpus(stats: Stats) -> tuple[VcpuReading, ...]:
 
 def _least_cap(card: Card, vcpus: int) -> Cores | None:
     """The domain's own cap, or what its vCPUs may use together when the flavor caps each."""
+    if card.quota is None and card.vcpu_quota is None:
+        return None
     caps = [card.quota, None if card.vcpu_quota is None else card.vcpu_quota * vcpus]
-    least = min((cap for cap in caps if cap is not None), default=None)
-    return None if least is None else Cores(least)
+    return Cores(min(cap for cap in caps if cap is not None))
 
 
 def memory(stats: Stats, card: Card, actual_kib: int | None = None) -> MemoryReading | None:
@@ -108,19 +109,14 @@ def io(stats: Stats) -> IoReading | None:
     """Disk and network counters, summed over devices; None where the domain does not run."""
     if "cpu.time" not in stats:
         return None
-    disks, nets = _disk_keys(stats.get("block.count", 0)), _net_keys(stats.get("net.count", 0))
-    return IoReading(
-        read_bytes=_sum(stats, disks[0]),
-        write_bytes=_sum(stats, disks[1]),
-        read_ops=_sum(stats, disks[2]),
-        write_ops=_sum(stats, disks[3]),
-        rx_bytes=_sum(stats, nets[0]),
-        tx_bytes=_sum(stats, nets[1]),
-    )
-
-
-def _sum(stats: Stats, keys: tuple[str, ...]) -> int:
-    return sum([stats.get(key, 0) for key in keys])
+    get = stats.get
+    read = wrote = reads = writes = got = sent = 0
+    for read_bytes, write_bytes, read_ops, write_ops in _disk_keys(get("block.count", 0)):
+        read, wrote = read + get(read_bytes, 0), wrote + get(write_bytes, 0)
+        reads, writes = reads + get(read_ops, 0), writes + get(write_ops, 0)
+    for rx, tx in _net_keys(get("net.count", 0)):
+        got, sent = got + get(rx, 0), sent + get(tx, 0)
+    return IoReading(read_bytes=read, write_bytes=wrote, read_ops=reads, write_ops=writes, rx_bytes=got, tx_bytes=sent)
 
 
 # Building keys costs more than looking them up: each set is made once per count.
@@ -132,10 +128,10 @@ def _vcpu_keys(maximum: int) -> tuple[tuple[int, str, str], ...]:
 
 
 @cache
-def _disk_keys(count: int) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(f"block.{n}.{what}" for n in range(count)) for what in ("rd.bytes", "wr.bytes", "rd.reqs", "wr.reqs"))
+def _disk_keys(count: int) -> tuple[tuple[str, str, str, str], ...]:
+    return tuple((f"block.{n}.rd.bytes", f"block.{n}.wr.bytes", f"block.{n}.rd.reqs", f"block.{n}.wr.reqs") for n in range(count))
 
 
 @cache
-def _net_keys(count: int) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(f"net.{n}.{what}" for n in range(count)) for what in ("rx.bytes", "tx.bytes"))
+def _net_keys(count: int) -> tuple[tuple[str, str], ...]:
+    return tuple((f"net.{n}.rx.bytes", f"net.{n}.tx.bytes") for n in range(count))

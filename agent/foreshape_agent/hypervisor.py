@@ -39,8 +39,8 @@ PERIOD_US = 100_000
 LEAST_QUOTA_US = 1000
 """The kernel refuses less."""
 
-TURNS = 6
-"""Every domain's XML and job are looked at again once in so many cycles: about a minute."""
+HINT_TURNS, TURNS = 3, 60
+"""Every domain is checked for a hint of change once in 3 cycles, and looked at without any once in 60: about ten minutes."""
 
 GUEST_WAIT_S = 2.0
 """libvirt itself gives a guest agent 5 s. Its time-out is not shortened: it is the domain's, and Nova's snapshots use it."""
@@ -64,6 +64,7 @@ class LibvirtHypervisor:
         self._why_lost = "not connected yet"
         self._retry_at, self._retry_in = 0.0, RECONNECT_S[0]
         self._known: dict[str, Instance] = {}
+        self._cycle = 0
         self._guests: ThreadPoolExecutor | None = None
         self._asking: Future[int | None] | None = None
 
@@ -82,7 +83,7 @@ class LibvirtHypervisor:
         now, tick = self._clock.now(), self._clock.monotonic()
         rows = [(domain.UUIDString(), domain, stats) for domain, stats in rows]
         self._forget({uuid for uuid, _, _ in rows})
-        due = self._due(rows)
+        due = self._due(rows, tick)
         readings = [self._row(uuid, domain, stats, (now, tick), fresh=uuid in due) for uuid, domain, stats in rows]
         return tuple([r for r in readings if r is not None])
 
@@ -111,17 +112,22 @@ class LibvirtHypervisor:
             return None
         return instance.reading(stats, at)
 
-    def _due(self, rows: Sequence[tuple[str, Any, dict[str, Any]]]) -> set[str]:
-        """Whose XML and job to look at in this cycle: new or visibly changed domains, and those longest not looked at."""
-        needy, waiting = set(), list[tuple[float, str]]()
-        for uuid, domain, stats in rows:
+    def _due(self, rows: Sequence[tuple[str, Any, dict[str, Any]]], now: float) -> set[str]:
+        """Whose XML and job to look at in this cycle: new or visibly changed domains, and those whose turn it is."""
+        self._cycle += 1
+        due = set()
+        for number, (uuid, domain, stats) in enumerate(rows, self._cycle):
             known = self._known.get(uuid)
-            if known is None or known.libvirt_id != domain.ID() or known.outdated(stats):
-                needy.add(uuid)
-            else:
-                waiting.append((known.looked_at, uuid))
-        turn = -(-len(rows) // TURNS)
-        return needy | {uuid for _, uuid in sorted(waiting)[:turn]}
+            turn = number % HINT_TURNS == 0
+            if (
+                known is None
+                or known.libvirt_id != domain.ID()
+                or known.changed(stats)
+                or (turn and known.hinted(now))
+                or number % TURNS == 0
+            ):
+                due.add(uuid)
+        return due
 
     def _forget(self, present: set[str]) -> None:
         for gone in self._known.keys() - present:
@@ -130,16 +136,19 @@ class LibvirtHypervisor:
     def _look(self, uuid: str, domain: Any, stats: dict[str, Any]) -> Instance:
         """Read a domain's XML and job anew; a new instance is examined once. Raises DomainGone."""
         with self._talk():
-            text, libvirt_id, known = domain.XMLDesc(), domain.ID(), self._known.get(uuid)
+            now, libvirt_id, known = self._clock.monotonic(), domain.ID(), self._known.get(uuid)
+            if known is not None:
+                known.looking(now)
+            text = domain.XMLDesc()
             try:
                 if known is None or known.libvirt_id != libvirt_id:
                     known = self._meet(domain, text, libvirt_id)
+                    known.looking(now)
                 elif known.text != text:
                     known.learn(text, domain_xml.parse(text))
             except domain_xml.NotADomain as e:
                 raise LeverRejected(str(e)) from e
             known.job = self._job(domain) if domain_stats.state(stats) is DomainState.RUNNING else None
-        known.looked_at = self._clock.monotonic()
         if not domain_stats.starting(stats):  # else it is met anew until its process is there
             self._known[uuid] = known
         return known
@@ -151,6 +160,7 @@ class LibvirtHypervisor:
         if card.sold is None and libvirt_id > 0 and domain.isPersistent():
             config = domain_xml.parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
         instance = Instance(libvirt_id, text, card, config, self._run_dir)
+        instance.met_at = self._clock.monotonic()
         if libvirt_id > 0:
             try:
                 domain.schedulerParametersFlags(LIVE)

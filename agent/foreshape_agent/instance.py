@@ -1,5 +1,6 @@
 """What is remembered of one running instance of a domain, so that a cycle does not have to ask again."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,28 @@ from foreshape_wire.reading import Capability, DomainReading, DomainState
 GUEST_WORD_S = 300.0
 """A guest's word on its vCPUs is believed for so long: its own reboot or operator may change them, and no event tells."""
 
+BOOT_S = 180.0
+"""So long after it was first seen, a guest's agent is expected to connect at any moment."""
+
 
 class Instance:
     """One domain from its start to its end. Knows no libvirt: the door fills it in."""
 
     def __init__(self, libvirt_id: int, text: str, card: Card, config: Card | None, run_dir: Path | None) -> None:
         self.libvirt_id, self.text, self.card = libvirt_id, text, card
-        self.looked_at = float("-inf")
+        self.looked_at = self.met_at = float("-inf")
         self.job: DomainState | None = None
         self.quota_trouble = ""
         self.guest_online: int | None = None
         self.guest_rest_until = float("-inf")
         self._guest_heard_at, self._guest_trouble, self._guest_rest = 0.0, "", 0.0
         self._pid: int | None = None
+        self._status_file = "" if run_dir is None else str(run_dir / f"{card.identity.name}.xml")
+        self._looked_when = 0
         self._group: Path | None = None
         self._stat_files: tuple[str, ...] = ()
+        self._throttled_ns: int | None = None
+        self._was_capped = False
         self._note = ""
         boot, born = self._find_process(run_dir)
         self.boot_vcpus = boot or (config.vcpus if config else card.vcpus)
@@ -81,15 +89,35 @@ class Instance:
         self.guest_rest_until = now + self._guest_rest
         self.guest_online, self._guest_trouble, self._shown = None, why, None
 
-    def outdated(self, stats: dict[str, Any]) -> bool:
-        """Whether the bulk numbers show that the XML must have changed, or changes without telling (virtio-mem, a job)."""
+    def changed(self, stats: dict[str, Any]) -> bool:
+        """Whether what is remembered is surely, or at any moment, not so any more."""
         card = self.card
         return (
             self.job is not None
-            or card.virtio is not None
             or card.vcpus != stats.get("vcpu.current", card.vcpus)
-            or card.max_vcpus != stats.get("vcpu.maximum", card.max_vcpus)
+            or (card.virtio is not None and card.virtio.current != card.virtio.requested)
         )
+
+    def hinted(self, now: float) -> bool:
+        """Whether libvirt has rewritten its status file: it does when a domain's XML or job changes.
+
+        A hint for 2 µs, no promise: the door's slow turn is what is relied on.
+        """
+        booting = self.card.agent == "disconnected" and now < self.met_at + BOOT_S
+        return booting or self._written_at() != self._looked_when
+
+    def looking(self, now: float) -> None:
+        """The door is about to look: what is written from here on will be noticed."""
+        self.looked_at, self._looked_when = now, self._written_at()
+
+    def _written_at(self) -> int:
+        """When libvirt last wrote the status file; 0 where it cannot be seen."""
+        if not self._status_file:
+            return 0
+        try:
+            return os.stat(self._status_file).st_mtime_ns  # noqa: PTH116  for every domain every cycle: Path costs more than the call
+        except OSError:
+            return 0
 
     # -- what is read ---------------------------------------------------------------------------------------
 
@@ -139,12 +167,16 @@ class Instance:
         )
 
     def _throttled(self) -> int | None:
-        if not self._stat_files:
-            return None
+        """Grows under a cap only: without one it is read once more, and then remembered."""
+        capped = self.card.quota is not None or self.card.vcpu_quota is not None
+        if not self._stat_files or (self._throttled_ns is not None and not capped and not self._was_capped):
+            return self._throttled_ns
+        self._was_capped = capped
         try:
-            return sum([cgroup.throttled_ns(path) for path in self._stat_files])
+            self._throttled_ns = sum([cgroup.throttled_ns(path) for path in self._stat_files])
         except (OSError, cgroup.Unreadable):
-            return None
+            self._throttled_ns = None
+        return self._throttled_ns
 
     def _capabilities(self, state: DomainState) -> tuple[Capability, ...]:
         key = (state, self._guest_trouble)
