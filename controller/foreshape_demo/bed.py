@@ -47,6 +47,7 @@ class Node:
     """One simulated host's agent."""
 
     host: HostName
+    door: SimDoor
     spool: Spool
     link: DirectLink
     cycle: Cycle
@@ -62,6 +63,8 @@ class Bed:
     folder: Path
     pace: Pace = field(default_factory=Pace)
     mode: Mode = Mode.ACT
+    tiers_file: str = ""
+    """Empty: the built-in tiers."""
     controller: Program | None = None
     nodes: dict[HostName, Node] = field(default_factory=dict)
     plans: int = 0
@@ -96,7 +99,7 @@ class Bed:
                 forecast_every_s=self.pace.plan_s,
                 stale_after_s=self.pace.stale_after_s,
                 order_ttl_s=self.pace.order_ttl_s,
-                tiers_file="",
+                tiers_file=self.tiers_file,
             ),
             api=replace(base.api, admin_token_file=str(self.folder / "admin-token")),
             simulated=True,
@@ -138,7 +141,7 @@ class Bed:
         door = SimDoor(SimHypervisor(self.world, host))
         spool = Spool(self.folder / f"{host}.spool")
         doors = Doors(hypervisor=door, read_host=door.read_host, spool=spool, link=link, clock=self.world.clock)
-        self.nodes[host] = Node(host, spool, link, Cycle(doors, settings))
+        self.nodes[host] = Node(host, door, spool, link, Cycle(doors, settings))
 
     def restart_agent(self, host: HostName) -> None:
         """Kill -9 and start: memory is lost, the spool is not."""
@@ -166,6 +169,13 @@ class Bed:
         while self._next_cycle < until:
             self.step()
             yield self.now
+
+    def step_clock(self, seconds: float) -> None:
+        """The machines' wall clock is set; monotonic time, and the bed's own steps, go on."""
+        self.world.step_wall_clock(seconds)
+        self._next_cycle += seconds
+        self._next_plan += seconds
+        self._next_tidy += seconds
 
     def set_pace(self, pace: Pace) -> None:
         """Go on at another pace; a plan that would now be due sooner comes sooner."""

@@ -11,13 +11,14 @@ from foreshape_wire.ids import HostName
 class DirectLink:
     """An agent's link that hands its bytes to a controller in the same process.
 
-    ``controller`` is None while the controller is dead; ``cut`` (and why) cuts this host off.
+    ``controller`` is None while the controller is dead; ``cut`` (and why) cuts this host off; ``deaf`` (and why) loses
+    the replies: the controller has the report, and the agent does not know.
     """
 
     def __init__(self, controller: Program | None, token: str, clock: Clock) -> None:
         self.controller = controller
         self.cut = ""
-        self.exchanged = 0
+        self.deaf = ""
         self._token = token
         self._clock = clock
         self._known: Program | None = None
@@ -34,7 +35,8 @@ class DirectLink:
             raise LinkDown(str(e)) from e
         except (WireError, Forged) as e:
             raise ReportRefused(str(e)) from e
-        self.exchanged += 1
+        if self.deaf:
+            raise LinkDown(self.deaf)
         return reply
 
     def use_token(self, token: str) -> None:

@@ -13,6 +13,7 @@ from typing import TextIO
 
 import structlog
 
+from foreshape_controller.cli.errors import CliError
 from foreshape_controller.sim.errors import TraceError
 from foreshape_controller.sim.world import World
 from foreshape_demo.bed import BRISK, WARM_UP, Bed
@@ -51,15 +52,14 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions, out: TextIO) -> int:
-    """Run; the exit code is 0 when every promise was kept."""
+    """Run; the exit code is 0 when every promise was kept. Raises CliError where it cannot start."""
     started = time.monotonic()
     _quiet()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the folder is removed, the summary is shown
     try:
         world = _world(options)
     except TraceError as e:
-        out.write(f"foreshape demo: {e}\n")
-        return 1
+        raise CliError(str(e)) from e
     with _folder(options, out) as folder:
         bed = Bed(world, folder, pace=WARM_UP)
         assert bed.controller is not None
@@ -67,8 +67,7 @@ def run_demo(options: DemoOptions, out: TextIO) -> int:
             with Serving(bed.controller, options.port) as api:
                 return _show(options, bed, Screen(out, _title(options), _hint(api.url, folder)), started, out)
         except PortTaken as e:
-            out.write(f"foreshape demo: {e}\n")
-            return 1
+            raise CliError(str(e)) from e
         finally:
             bed.close()
 

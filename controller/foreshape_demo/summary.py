@@ -92,7 +92,7 @@ def _beyond(record: Record) -> Iterator[str]:
 def _floors(resource: str, watch: Watch, record: Record) -> Iterator[str]:
     """Foreshape keeps what its tiers promise; the moving maxima promise next to nothing."""
     promised = watch.floors(resource) / record.sold.sum()
-    yield f"{'':<4}floors promised by the tier: {promised:.0%} of what was sold, which Foreshape never goes below; the moving maxima promise none"
+    yield f"{'':<4}floors promised by the tier: {promised:.0%} of what was sold; Foreshape never goes below, the moving maxima promise none"
 
 
 def _counted(bed: Bed, counts: dict[str, int], watch: Watch) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,6 +19,8 @@ from foreshape_controller.sim.demand import Wish
 from foreshape_controller.sim.fleet import Fleet, HostSpec
 from foreshape_controller.sim.guest import VmSpec
 from foreshape_controller.sim.world import MONDAY, World
+from foreshape_demo.bed import Bed, Pace
+from foreshape_demo.watch import Watch
 from foreshape_wire.ids import HostName, ServerId
 from foreshape_wire.reading import Capability, LeverName
 
@@ -262,3 +265,59 @@ def summary_answer(*, simulated: bool) -> answers.SummaryAnswer:
         decisions_changed_by_forecast=5,
         simulated=simulated,
     )
+
+
+# both programs in lockstep
+
+_HASTE = "{cpu: {young_s: 1800, hold_s: 900}, memory: {young_s: 1800, hold_s: 900, shrink_step_share: 0.2}}"
+IMPATIENT = f"tiers: {{standard: {_HASTE}, economy: {_HASTE}, guaranteed: {_HASTE}}}\n"
+"""Tiers that shrink after half an hour instead of a day: the faults of a day in an hour."""
+
+BRISK = Pace(cycle_s=60, plan_s=300, tidy_s=3600, static_after_s=900, stale_after_s=180, order_ttl_s=600)
+
+
+@dataclass
+class Lockstep:
+    """A bed that is watched after every step."""
+
+    bed: Bed
+    watch: Watch = field(default_factory=Watch)
+
+    @classmethod
+    def impatient(cls, folder: Path, *, seed: int = 1, hosts: int = 1, servers: int = 6, pace: Pace = BRISK) -> "Lockstep":
+        tiers = folder / "tiers.yaml"
+        tiers.write_text(IMPATIENT)
+        return cls(Bed(World.generated(seed=seed, hosts=hosts, servers=servers), folder, pace=pace, tiers_file=str(tiers)))
+
+    def run(self, seconds: float) -> "Lockstep":
+        for _ in self.steps(seconds):
+            pass
+        return self
+
+    def steps(self, seconds: float) -> Iterator[float]:
+        for now in self.bed.run(seconds):
+            self.watch.look(self.bed)
+            yield now
+
+    @property
+    def store(self) -> Any:
+        assert self.bed.controller is not None
+        return self.bed.controller.store
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        return tuple(vm.spec.server for vm in self.bed.world.vms())
+
+    def orders(self) -> list[answers.OrderAnswer]:
+        """Every order of the run."""
+        return [o for s in self.servers for o in self.store.journal.orders(s, 10_000)]
+
+    def coverage(self, since: float, until: float) -> Any:
+        """Share of each bin that samples spoke for, [servers, bins]: holes are lost reports."""
+        count = int((until - since) // 300)
+        return self.store.history.read("cpu", self.servers, until, count).coverage
+
+    def resized(self) -> list[str]:
+        """Names of servers that have less than they were sold."""
+        vms = self.bed.world.vms()
+        return [vm.spec.name for vm in vms if vm.cpu < vm.spec.cores - 0.01 or vm.memory < vm.spec.mib - 1]

@@ -40,8 +40,9 @@ class SimHypervisor:
         return self._reading(self._vm(server), ask_guest=ask_guest)
 
     def read_host(self) -> HostReading:
-        """The host itself; what ``foreshape_agent.host.read_host`` is for a real one."""
-        host, clock = self._ready(), self._world.clock
+        """The host itself, whatever its hypervisor's connection does; what ``foreshape_agent.host.read_host`` is for a real one."""
+        host, clock = self._host, self._world.clock
+        host.advance(clock.now())
         resident = sum(vm.rss for vm in host.living(clock.now()))
         busy = sum(vm.wish.cpu for vm in host.living(clock.now()))
         return HostReading(

@@ -65,6 +65,9 @@ class SimHost:
     def all(self) -> tuple[SimVm, ...]:
         return tuple(self._vms.values())
 
+    def step_wall_clock(self, seconds: float) -> None:
+        self._at += seconds
+
     def advance(self, to: float) -> None:
         """Let time pass up to ``to``, tick by tick: demand is constant within a tick."""
         while self._at < to:
@@ -114,6 +117,13 @@ class World:
         """Let every host catch up with the clock."""
         for host in self.hosts.values():
             host.advance(self.clock.now())
+
+    def step_wall_clock(self, seconds: float) -> None:
+        """Set the clock of all machines; the servers' own time goes on as if nothing had happened."""
+        self.advance()
+        self.clock.step_wall_clock(seconds)
+        for host in self.hosts.values():
+            host.step_wall_clock(seconds)
 
     def vms(self) -> tuple[SimVm, ...]:
         return tuple(vm for host in self.hosts.values() for vm in host.all())
