@@ -4,6 +4,8 @@ from typing import Any
 
 from litestar import Request, Response, post
 from litestar.concurrency import sync_to_thread
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
 
 from foreshape_controller.api.auth import agent
 from foreshape_controller.api.services import Services
@@ -11,7 +13,7 @@ from foreshape_controller.model.answers import EnrolAnswer, EnrolRequest
 
 
 @post("/v1/reports", status_code=200, summary="An agent's report; answered with the desired state of its host")
-async def report(request: Request[Any, Any, Any], services: Services) -> Response[bytes]:
+async def report(request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Response[bytes]:
     """Body: HostReport, reply: Desired (the wire's words). 200 means that the report is durable."""
     host = await sync_to_thread(agent, request, services)
     data = await request.body()
@@ -20,7 +22,7 @@ async def report(request: Request[Any, Any, Any], services: Services) -> Respons
 
 
 @post("/v1/agents/enrol", status_code=200, sync_to_thread=True, summary="Trade a join token for an agent's own token")
-def enrol(data: EnrolRequest, services: Services) -> EnrolAnswer:
+def enrol(data: JSONBody[EnrolRequest], services: NamedDependency[Services]) -> EnrolAnswer:
     """The token is shown this once."""
     token = services.store.agents.enrol(data.host, data.join_token, services.clock())
     return EnrolAnswer(host=data.host, token=token)

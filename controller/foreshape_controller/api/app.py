@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from litestar import Litestar, get
 from litestar.concurrency import set_asyncio_executor
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -25,7 +25,7 @@ def healthz() -> dict[str, str]:
 
 
 @get("/readyz", sync_to_thread=True)
-def readyz(services: Services) -> dict[str, str]:
+def readyz(services: NamedDependency[Services]) -> dict[str, str]:
     """The store answers too: reports would be taken."""
     services.store.ping()
     return {"status": "ready"}

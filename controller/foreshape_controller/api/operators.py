@@ -4,7 +4,8 @@ from typing import Annotated
 
 import msgspec
 from litestar import Router, delete, get, post, put
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from foreshape_controller.api import present
 from foreshape_controller.api.auth import operator
@@ -27,8 +28,8 @@ from foreshape_controller.store.inventory import HostDetail
 from foreshape_controller.store.modes import ModeSet
 from foreshape_wire.order import Mode
 
-Scope = Annotated[str, Parameter(query="scope", description="cloud, host:NAME, project:ID or server:ID")]
-Limit = Annotated[int, Parameter(ge=1, le=100)]
+Scope = Annotated[str, QueryParameter(name="scope", description="cloud, host:NAME, project:ID or server:ID")]
+Limit = Annotated[int, QueryParameter(ge=1, le=100)]
 
 
 class ModeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -40,30 +41,30 @@ class ModeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @get("/hosts", sync_to_thread=True)
-def hosts(services: Services) -> list[HostAnswer]:
+def hosts(services: NamedDependency[Services]) -> list[HostAnswer]:
     view, details = _view(services), services.store.inventory.details()
     return [_host(services, view, h.name, details) for h in view.hosts]
 
 
 @get("/hosts/{name:str}", sync_to_thread=True)
-def host(services: Services, name: str) -> HostAnswer:
+def host(services: NamedDependency[Services], name: FromPath[str]) -> HostAnswer:
     return _host(services, _view(services), name, services.store.inventory.details())
 
 
 @get("/servers", sync_to_thread=True)
-def servers(services: Services) -> list[ServerAnswer]:
+def servers(services: NamedDependency[Services]) -> list[ServerAnswer]:
     view = _view(services)
     return [present.server(s, view.at) for s in view.servers]
 
 
 @get("/servers/{name:str}", sync_to_thread=True)
-def server(services: Services, name: str) -> ServerAnswer:
+def server(services: NamedDependency[Services], name: FromPath[str]) -> ServerAnswer:
     view = _view(services)
     return present.server(present.find(view, name), view.at)
 
 
 @get("/servers/{name:str}/forecast", sync_to_thread=True)
-def forecast(services: Services, name: str) -> ForecastAnswer:
+def forecast(services: NamedDependency[Services], name: FromPath[str]) -> ForecastAnswer:
     found = present.find(_view(services), name)
     latest = [services.store.forecasts.latest(r, found.id) for r in RESOURCES]
     fans = [f for f in latest if f is not None]
@@ -75,7 +76,7 @@ def forecast(services: Services, name: str) -> ForecastAnswer:
 
 
 @get("/servers/{name:str}/why", sync_to_thread=True)
-def why(services: Services, name: str, at: float | None = None, limit: Limit = 5) -> WhyAnswer:
+def why(services: NamedDependency[Services], name: FromPath[str], at: FromQuery[float | None] = None, limit: Limit = 5) -> WhyAnswer:
     """The decision in force now, or at an instant (seconds since the epoch)."""
     found = present.find(_view(services), name)
     journal = services.store.journal
@@ -93,7 +94,7 @@ def why(services: Services, name: str, at: float | None = None, limit: Limit = 5
 
 
 @get("/plan", sync_to_thread=True)
-def plan(services: Services) -> PlanAnswer:
+def plan(services: NamedDependency[Services]) -> PlanAnswer:
     newest = services.store.journal.latest_plan()
     if newest is None:
         raise NotFound("there is no plan yet: the first is made within [plan] interval_s of the start")
@@ -101,13 +102,13 @@ def plan(services: Services) -> PlanAnswer:
 
 
 @get("/summary", sync_to_thread=True)
-def summary(services: Services) -> SummaryAnswer:
+def summary(services: NamedDependency[Services]) -> SummaryAnswer:
     settings = services.settings
     return present.summary(_view(services), services.store.journal.counts(), settings.plan.stale_after_s, simulated=settings.simulated)
 
 
 @get("/mode", sync_to_thread=True)
-def mode(services: Services, of: Scope = "cloud") -> ModeAnswer:
+def mode(services: NamedDependency[Services], of: Scope = "cloud") -> ModeAnswer:
     """What is set for a scope; a scope where nothing is set follows the cloud."""
     return _mode_of(services, of)
 
@@ -123,12 +124,12 @@ def _mode_of(services: Services, scope: str) -> ModeAnswer:
 
 
 @get("/modes", sync_to_thread=True)
-def modes(services: Services) -> list[ModeAnswer]:
+def modes(services: NamedDependency[Services]) -> list[ModeAnswer]:
     return [_mode(m) for m in services.store.modes.all()]
 
 
 @put("/mode", sync_to_thread=True)
-def set_mode(services: Services, data: ModeRequest) -> ModeAnswer:
+def set_mode(services: NamedDependency[Services], data: JSONBody[ModeRequest]) -> ModeAnswer:
     modes = services.store.modes
     if not data.mode:
         modes.unset(data.scope)
@@ -140,7 +141,7 @@ def set_mode(services: Services, data: ModeRequest) -> ModeAnswer:
 
 
 @post("/agents/{host:str}/join", status_code=200, sync_to_thread=True)
-def join(services: Services, host: str) -> JoinAnswer:
+def join(services: NamedDependency[Services], host: FromPath[str]) -> JoinAnswer:
     """A one-time token with which this host's agent can enrol."""
     if len(host) > 255:
         raise Invalid("a host's name has at most 255 characters")
@@ -149,7 +150,7 @@ def join(services: Services, host: str) -> JoinAnswer:
 
 
 @delete("/agents/{host:str}", status_code=204, sync_to_thread=True)
-def revoke(services: Services, host: str) -> None:
+def revoke(services: NamedDependency[Services], host: FromPath[str]) -> None:
     """Void every token of a host: its agent is heard no more."""
     if not services.store.agents.revoke(host):
         raise NotFound(f"no agent of host {host!r} is enrolled or invited")
