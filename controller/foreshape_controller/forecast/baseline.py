@@ -1,14 +1,16 @@
 """The forecast that is always there: numpy only, no training, all series at once.
 
 For the next half-hour three simple experts speak for each series: its last value, the mean of its last two hours and
-itself a day ago, each with the errors it made over the last two days; the one that erred least weighs most. For the day:
-quantiles of the last two days. Peaks of windows come from past windows' peaks, never from the steps' quantiles: the
-largest per-step 95 % quantile covers a true day peak 35–45 % of the time.
+itself a day ago, each with the errors it made over the last two days; the one that erred least weighs most. They are mixed
+with what followed similar moments of the past. For the day: quantiles of the last two days. Peaks of windows come from past
+windows' peaks, never from the steps' quantiles: the largest per-step 95 % quantile covers a true day peak 35–45 % of the time.
 Chain per series (domain.md §3): own history → shape of the fleet → entitlement, the reason stored with each.
 """
 
 import numpy as np
 
+from foreshape_controller.forecast import analogs
+from foreshape_controller.forecast.analogs import Analogs
 from foreshape_controller.forecast.fans import Fans, Past
 from foreshape_controller.forecast.prior import chain
 from foreshape_controller.forecast.quantiles import last_value, quantiles, rolling_mean, window_max
@@ -29,6 +31,9 @@ FRESH = 6
 
 TRUST = 8
 """An expert's weight is its mean error to the power of minus this: close to "the best one", without jumps."""
+
+ALIKE = 2 / 3
+"""Weight of what followed similar moments."""
 
 FADE = 4.0
 """Half-hours in which the day ahead forgets the present (e-fold)."""
@@ -70,16 +75,17 @@ class Baseline:
 def _own(past: Past) -> Fans:
     """What each series says of itself; NaN where it has no data."""
     lately = quantiles(past.mean[:, -WINDOW:], LEVELS)
-    steps = _steps(past.mean)
+    alike = analogs.find(past.peak, HALF_HOUR, SHORT)
+    steps = _steps(past.mean, alike)
     steps = np.where(np.isfinite(steps), steps, lately[:, None, :])
-    return Fans(steps, _half_hours(steps, lately), _peak30m(past), _peak24h(past.peak))
+    return Fans(steps, _half_hours(steps, lately), _peak30m(past.peak, alike), _peak24h(past.peak))
 
 
-def _steps(mean: Floats) -> Floats:
+def _steps(mean: Floats, alike: Analogs | None) -> Floats:
     """[n, 6, levels]: 5-minute means of the next half-hour."""
     now = last_value(mean, FRESH)
     short = rolling_mean(mean, SHORT)
-    fans = [_step(mean, short, now, h) for h in range(1, HALF_HOUR + 1)]
+    fans = [_joined(_step(mean, short, now, h), alike, mean, h) for h in range(1, HALF_HOUR + 1)]
     return np.stack(fans, axis=1)
 
 
@@ -95,9 +101,8 @@ def _step(mean: Floats, short: Floats, now: Floats, h: int) -> Floats:
     )
 
 
-def _peak30m(past: Past) -> Floats:
+def _peak30m(peak: Floats, alike: Analogs | None) -> Floats:
     """[n, levels]: largest maximum of the next half-hour, from what followed past values."""
-    peak = past.peak
     top = window_max(peak, HALF_HOUR)
     short = rolling_mean(peak, SHORT)
     fan = _blend(
@@ -107,7 +112,15 @@ def _peak30m(past: Past) -> Floats:
             (_shifted(top, BINS_PER_DAY - HALF_HOUR + 1), top[:, BINS_PER_DAY:] - top[:, :-BINS_PER_DAY]),
         ]
     )
-    return np.where(np.isfinite(fan), fan, quantiles(top[:, -WINDOW:], LEVELS))
+    return _joined(np.where(np.isfinite(fan), fan, quantiles(top[:, -WINDOW:], LEVELS)), alike, top, 1)
+
+
+def _joined(fan: Floats, alike: Analogs | None, values: Floats, ahead: int) -> Floats:
+    """The experts' fan, mixed with what followed similar moments where there are enough of those."""
+    if alike is None:
+        return fan
+    similar = alike.fan(values, ahead)
+    return np.where(np.isfinite(similar), (1 - ALIKE) * fan + ALIKE * similar, fan).astype(np.float32)
 
 
 def _peak24h(peak: Floats) -> Floats:
