@@ -9,24 +9,22 @@ from typing import Protocol
 
 import structlog
 
-from foreshape_agent import __version__, admit, demand, levers, rates, reflex
+from foreshape_agent import __version__, admit, levers, rates, reflex
 from foreshape_agent.config import Settings
-from foreshape_agent.errors import AgentError, HypervisorLost, LinkDown, LinkRefused, ReportRefused
+from foreshape_agent.errors import HypervisorLost, LinkDown, LinkRefused, ReportRefused
 from foreshape_agent.levers.base import Clock, Hypervisor, Lever
-from foreshape_agent.reconcile import Authority, Reconciler, Sight
-from foreshape_agent.spool import Row, Spool
+from foreshape_agent.reconcile import Authority, Reconciler
+from foreshape_agent.records import Row
+from foreshape_agent.spool import Spool
+from foreshape_agent.watch import Sight, Watch
 from foreshape_wire.codec import WIRE_VERSION, WireError, decode_desired
 from foreshape_wire.ids import ServerId, clip
 from foreshape_wire.order import Desired, Mode, Origin
 from foreshape_wire.quantity import Cores, Memory, Size
-from foreshape_wire.reading import DomainReading, DomainState, HostReading, LeverName
-from foreshape_wire.sample import DomainCard, HostReport, VmSample
+from foreshape_wire.reading import DomainReading, HostReading
+from foreshape_wire.sample import DomainCard, HostReport
 
 log = structlog.get_logger()
-
-ASK_EVERY_S = 60.0
-"""A guest's agent is asked for its vCPUs this often, one guest a cycle: the question may take long."""
-
 
 RESTORE_S = 60.0
 """A restore at the end may take this long: the service manager waits for it."""
@@ -50,26 +48,14 @@ class Doors:
     clock: Clock
 
 
-@dataclass
-class Trail:
-    """What a cycle remembers of one domain."""
-
-    reading: DomainReading
-    pulse: demand.Pulse
-    sample: VmSample | None = None
-    asked_at: float | None = None
-    period_set: bool = False
-
-
 class Cycle:
     """The agent's work, one cycle at a time."""
 
     def __init__(self, doors: Doors, settings: Settings, pullers: Sequence[Lever] | None = None) -> None:
         self._doors, self._settings = doors, settings
-        self._hand = Reconciler(doors.hypervisor, doors.spool, doors.clock, settings, levers.ALL if pullers is None else pullers)
+        self._watch = Watch(doors.hypervisor, doors.clock, settings)
+        self._hand = Reconciler(doors, self._watch, settings, levers.ALL if pullers is None else pullers)
         self._host_before: HostReading | None = None
-        self._trails: dict[ServerId, Trail] = {}
-        self._reported: dict[ServerId, DomainReading] = {}
         self._cards: dict[ServerId, DomainCard] = {}
         self._cards_wanted = True
         self._timeline: admit.Timeline | None = None
@@ -111,12 +97,10 @@ class Cycle:
     def _read(self) -> dict[ServerId, Sight] | None:
         """Every domain as it is now; None while the hypervisor cannot be asked: unknown, not gone."""
         try:
-            readings = self._doors.hypervisor.read_domains()
-            sights = {r.identity.server: self._see_safely(r) for r in readings}
-            self._forget_gone(sights)
-            self._ask_one_guest(sights)
+            sights = self._watch.look(self._doors.hypervisor.read_domains())
+            self._watch.ask_one(sights.values())
             self._hand.settle(sights)
-            self._note_given(sights)
+            self._note_taken(sights)
         except HypervisorLost as e:
             self._note = f"hypervisor lost: {e}"
             log.warning("hypervisor lost", error=str(e))
@@ -124,88 +108,17 @@ class Cycle:
         self._note = ""
         return sights
 
-    def _see_safely(self, reading: DomainReading) -> Sight:
-        """One odd VM never stops the others: what cannot be measured is reported as such."""
-        try:
-            return self._see(reading)
-        except HypervisorLost:
-            raise
-        except Exception as e:
-            log.exception("domain not measured", server=reading.identity.server)
-            self._trails[reading.identity.server] = Trail(reading, demand.pulse(None, reading))
-            return Sight(reading, _unmeasured(reading, e), None)
-
-    def _see(self, reading: DomainReading) -> Sight:
-        """Measure one domain against the time it was last seen."""
-        server, trail = reading.identity.server, self._trails.get(reading.identity.server)
-        if trail is not None and trail.reading.instance != reading.instance:
-            trail = None
-            self._hand.heard.pop(server, None)
-        beat = demand.pulse(None if trail is None else trail.pulse, reading)
-        guest = None if reading.cpu is None else reading.cpu.guest_online
-        guest = self._hand.heard.get(server) if guest is None else guest
-        sample = self._sample(trail.reading if trail else None, reading, beat, guest)
-        new = Trail(reading, beat, sample, *((trail.asked_at, trail.period_set) if trail else ()))
-        self._trails[server] = new
-        self._set_period(new)
-        return Sight(reading, sample, guest, trail.sample if trail else None)
-
-    def _sample(self, before: DomainReading | None, reading: DomainReading, beat: demand.Pulse, guest: int | None) -> VmSample:
-        return demand.estimate(reading, rates.between(before, reading), demand.is_fresh(beat, reading, self._settings), guest)
-
-    def _set_period(self, trail: Trail) -> None:
-        """A balloon that never asks its guest tells frozen numbers."""
-        memory, reading = trail.reading.memory, trail.reading
-        if trail.period_set or memory is None or memory.stats_period_s or reading.state is not DomainState.RUNNING:
-            return
-        if memory.available is None and not reading.capability(LeverName.MEM_BALLOON).usable:
-            return
-        trail.period_set = True
-        try:
-            self._doors.hypervisor.set_stats_period(reading.identity.server, self._settings.stats_period_s)
-            log.info("stats period set", server=reading.identity.server, seconds=self._settings.stats_period_s)
-        except HypervisorLost:
-            raise
-        except AgentError as e:
-            log.warning("stats period not set", server=reading.identity.server, error=str(e))
-
-    def _forget_gone(self, sights: dict[ServerId, Sight]) -> None:
-        for gone in self._trails.keys() - sights.keys():
-            del self._trails[gone]
-            self._reported.pop(gone, None)
-            self._hand.heard.pop(gone, None)
-            for resource in admit.RESOURCES:
-                self._doors.spool.gave(gone, resource)
-
-    def _note_given(self, sights: dict[ServerId, Sight]) -> None:
-        """Domains that have their entitlement again are no longer held below it."""
+    def _note_taken(self, sights: dict[ServerId, Sight]) -> None:
+        """Domains that have their entitlement again, or are gone, are no longer held below it."""
         under_way = {(a.server, a.resource) for a in self._doors.spool.actions()}
-        for sight in sights.values():
-            for resource in admit.RESOURCES:
-                has, server = sight.allocation(resource), sight.reading.identity.server
-                whole = has is not None and has >= admit.amount(self._entitlement(sight.reading), resource) - admit.TOLERANCE
-                if whole and (server, resource) not in under_way:
-                    self._doors.spool.gave(server, resource)
-
-    def _ask_one_guest(self, sights: dict[ServerId, Sight]) -> None:
-        """The guest whose answer is the oldest; one a cycle, since an agent that hangs takes its time."""
-        now = self._doors.clock.monotonic()
-        due = [s for s in sights.values() if self._due(s.reading, now)]
-        if not due:
-            return
-        chosen = min(due, key=lambda s: self._trails[s.reading.identity.server].asked_at or 0.0)
-        self._trails[chosen.reading.identity.server].asked_at = now
-        try:
-            self._hand.ask(chosen.reading)
-        except HypervisorLost:
-            raise
-        except AgentError as e:
-            log.debug("guest agent did not answer", server=chosen.reading.identity.server, error=str(e))
-
-    def _due(self, reading: DomainReading, now: float) -> bool:
-        asked = self._trails[reading.identity.server].asked_at
-        wants = reading.cpu is not None and reading.cpu.guest_online is None and reading.state is DomainState.RUNNING
-        return wants and reading.capability(LeverName.CPU_GUEST).usable and (asked is None or now - asked >= ASK_EVERY_S)
+        for server, resource in self._doors.spool.taken():
+            sight = sights.get(server)
+            has = None if sight is None else sight.allocation(resource)
+            whole = (
+                sight is not None and has is not None and has >= admit.amount(self._entitlement(sight.reading), resource) - admit.TOLERANCE
+            )
+            if (whole or sight is None) and (server, resource) not in under_way:
+                self._doors.spool.gave(server, resource)
 
     # -- pressure and static ---------------------------------------------------------------------------------
 
@@ -276,7 +189,7 @@ class Cycle:
             epoch=spool.epoch,
             sequence=spool.number,
             taken_at=clock.now(),
-            samples=() if sights is None else tuple(self._cycle_sample(s) for s in sights.values()),
+            samples=() if sights is None else tuple(self._watch.since_report(s) for s in sights.values()),
             host_sample=host_sample,
             outcomes=spool.unsent(),
             cards=cards,
@@ -285,15 +198,6 @@ class Cycle:
             note=clip("; ".join(n for n in (self._note, spool.notice) if n)),
         )
         return spool.append(report)
-
-    def _cycle_sample(self, sight: Sight) -> VmSample:
-        """A peek in between must not shorten what is reported: the window is since the last report."""
-        server, reading = sight.reading.identity.server, sight.reading
-        before, self._reported[server] = self._reported.get(server), reading
-        try:
-            return self._sample(before, reading, self._trails[server].pulse, sight.guest_vcpus)
-        except ValueError as e:
-            return _unmeasured(reading, e)
 
     def _changed_cards(self, sights: dict[ServerId, Sight]) -> tuple[DomainCard, ...] | None:
         """All cards when one changed, at first and when asked; None otherwise."""
@@ -403,8 +307,3 @@ def _card(sight: Sight, old: DomainCard | None) -> DomainCard:
         allocation=Size(cpu=known.cpu if cpu is None else Cores(cpu), memory=known.memory if memory is None else Memory(memory)),
         capabilities=reading.capabilities,
     )
-
-
-def _unmeasured(reading: DomainReading, error: Exception) -> VmSample:
-    why = clip(f"not measured: {type(error).__name__}: {error}")
-    return VmSample(server=reading.identity.server, state=reading.state, window_s=0.0, note=why)

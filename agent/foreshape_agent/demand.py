@@ -21,7 +21,7 @@ FRESH, DATED, RESIDENT, NOTHING = 0.95, 0.9, 0.3, 0.1
 """Confidence in a memory estimate: guest's numbers with, without a paging counter; resident set; the allocation itself."""
 
 
-def estimate(reading: DomainReading, rates: DomainRates, fresh: bool, guest_vcpus: int | None) -> VmSample:
+def estimate(reading: DomainReading, rates: DomainRates, *, fresh: bool, guest_vcpus: int | None) -> VmSample:
     """One domain's sample. ``fresh``: the guest's memory numbers moved lately; ``guest_vcpus``: last answer of its agent."""
     notes = [n for n in (reading.note, *rates.notes) if n]
     return VmSample(

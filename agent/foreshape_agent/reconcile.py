@@ -7,21 +7,22 @@ One lease per VM; one VM's trouble is a failed outcome of that VM.
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
 
-from foreshape_agent import admit, demand
+from foreshape_agent import admit
 from foreshape_agent.choose import NoWay, Step, steps
 from foreshape_agent.config import Settings
 from foreshape_agent.errors import DomainBusy, DomainGone, HypervisorLost
 from foreshape_agent.levers.base import Clock, Hypervisor, Lever, Pull
-from foreshape_agent.spool import Action, Spool
+from foreshape_agent.records import Action
+from foreshape_agent.spool import Spool
+from foreshape_agent.watch import Sight, Watch, allocation
 from foreshape_wire.ids import CauseId, OrderId, ServerId, clip, new_id
 from foreshape_wire.order import Guard, Mode, Order, Origin, Outcome, Verdict
 from foreshape_wire.reading import DomainReading, DomainState, LeverName
-from foreshape_wire.sample import VmSample
 
 log = structlog.get_logger()
 
@@ -29,26 +30,6 @@ CLOSE_CORES, CLOSE_MIB, CLOSE_SHARE = 0.02, 8.0, 0.02
 """A target is reached within this: QEMU's pages and the cap's granule."""
 AGAIN_S = 30.0
 """A give-back that failed is tried again after this."""
-
-
-class Sight(NamedTuple):
-    """One domain as this cycle sees it."""
-
-    reading: DomainReading
-    sample: VmSample
-    guest_vcpus: int | None
-    before: VmSample | None = None
-    """The sample before, if there was one."""
-
-    def allocation(self, resource: str) -> float | None:
-        return allocation(self.reading, resource, self.guest_vcpus)
-
-
-def allocation(reading: DomainReading, resource: str, guest_vcpus: int | None) -> float | None:
-    """What a domain has now, in cores or MiB; None when it could not be read."""
-    if resource == admit.CPU:
-        return None if reading.cpu is None else demand.cpu_allocation(reading.cpu, guest_vcpus)
-    return None if reading.memory is None else reading.memory.current.mib
 
 
 class Authority(NamedTuple):
@@ -61,17 +42,29 @@ class Authority(NamedTuple):
     guards: Mapping[ServerId, Guard]
 
 
+class Doors(Protocol):
+    """What a reconciler acts through."""
+
+    @property
+    def hypervisor(self) -> Hypervisor: ...
+
+    @property
+    def spool(self) -> Spool: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+
 class Reconciler:
     """The only hand on the levers."""
 
-    def __init__(self, door: Hypervisor, spool: Spool, clock: Clock, settings: Settings, levers: Sequence[Lever]) -> None:
-        self._door, self._spool, self._clock, self._settings = door, spool, clock, settings
+    def __init__(self, doors: Doors, watch: Watch, settings: Settings, levers: Sequence[Lever]) -> None:
+        self._door, self._spool, self._clock = doors.hypervisor, doors.spool, doors.clock
+        self._watch, self._settings = watch, settings
         self._levers = {lever.name: lever for lever in levers}
         self._asked_at: dict[str, float] = {}
         self._rest: dict[tuple[str, str], float] = {}
         self._until = 0.0
-        self.heard: dict[str, int] = {}
-        """vCPUs on line by the last answer of each guest's agent."""
 
     def start_cycle(self, budget_s: float | None = None) -> None:
         """Begin a new time budget."""
@@ -112,15 +105,8 @@ class Reconciler:
     def _look(self, action: Action, sight: Sight) -> DomainReading:
         """The guest has to be asked for the vCPUs it has on line."""
         if LeverName.CPU_GUEST in {s.lever for s in action.steps} or LeverName.CPU_HOTPLUG in {s.lever for s in action.steps}:
-            return self.ask(sight.reading)
+            return self._watch.ask(sight.reading)
         return sight.reading
-
-    def ask(self, reading: DomainReading) -> DomainReading:
-        """Ask a guest's agent, and remember its answer."""
-        domain = self._door.read_domain(reading.identity.server, ask_guest=True)
-        if domain.cpu is not None and domain.cpu.guest_online is not None:
-            self.heard[domain.identity.server] = domain.cpu.guest_online
-        return domain
 
     def _done(self, action: Action, domain: DomainReading) -> bool:
         """Every lever stands where it should, and together they give what was wanted."""
@@ -197,7 +183,7 @@ class Reconciler:
 
     def give(self, sight: Sight, resource: str, target: float, origin: Origin, reason: str) -> bool:
         """Give back up to ``target``: grows only, waits for nobody. Whether something was done."""
-        server, has = sight.reading.identity.server, sight.allocation(resource)
+        server, has = sight.server, sight.allocation(resource)
         if has is None or has >= target or sight.reading.state is not DomainState.RUNNING or self._asked(server, resource, target):
             return False
         if self._clock.monotonic() < self._rest.get((server, resource), 0.0):
@@ -252,7 +238,7 @@ class Reconciler:
         started, pulls = self._clock.monotonic(), list[Pull]()
         for number, step in enumerate(action.steps):
             if number:
-                domain = self.ask(domain)  # the step before changed the ranges
+                domain = self._watch.ask(domain)  # the step before changed the ranges
             pulls.append(self._levers[step.lever].apply(self._door, domain, step.target, self._clock))
             if pulls[-1].verdict in {Verdict.FAILED, Verdict.REFUSED}:
                 break
@@ -261,7 +247,7 @@ class Reconciler:
     def _judge(self, action: Action, domain: DomainReading, pulls: Sequence[Pull], took: float) -> None:
         """The combined effect, from a new reading."""
         last = pulls[-1]
-        domain = self.ask(domain) if action.resource == admit.CPU else self._door.read_domain(action.server)
+        domain = self._watch.ask(domain) if action.resource == admit.CPU else self._door.read_domain(action.server)
         if last.verdict in {Verdict.FAILED, Verdict.REFUSED}:
             return self._finish(action, last.verdict, last.code, last.reason, domain, retry=last.retry, took=took)
         proof = "; ".join(p.proof for p in pulls if p.proof)

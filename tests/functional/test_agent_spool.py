@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from core_support import HOST, VM, bed
 from foreshape_agent.choose import Step
-from foreshape_agent.spool import Action, Spool
+from foreshape_agent.records import Action
+from foreshape_agent.spool import Spool
 from foreshape_wire.codec import WIRE_VERSION, decode_report
 from foreshape_wire.ids import CauseId, OrderId
 from foreshape_wire.order import Origin, Outcome, Verdict
@@ -151,16 +152,16 @@ def test_what_is_missing_is_what_the_gaps_say(most: int, count: int) -> None:
 def test_a_full_disk_goes_on_in_memory_says_so_and_recovers_without_loss(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "s", buffer_reports=50)
     fill(spool, 3)
-    assert spool._db is not None
-    limit = spool._db.conn.execute("PRAGMA page_count").fetchone()[0]
-    spool._db.conn.execute(f"PRAGMA max_page_count = {limit}")
+    assert spool.disk is not None
+    limit = spool.disk.connection.execute("PRAGMA page_count").fetchone()[0]
+    spool.disk.connection.execute(f"PRAGMA max_page_count = {limit}")
     big = [spool.append(a_report(spool, 2000.0 + n, note="".join(chr(33 + (n * 7 + i * i) % 90) for i in range(4000)))) for n in range(30)]
     assert "in memory" in spool.notice
     assert "full" in spool.notice
     assert spool.waiting() == 33
     assert len({(r.epoch, r.sequence) for r in big}) == 30
     spool.answer(an_outcome(), final=True)
-    spool._db.conn.execute("PRAGMA max_page_count = 100000")
+    spool.disk.connection.execute("PRAGMA max_page_count = 100000")
     spool.recover()
     assert spool.notice == ""
     spool.close()
@@ -205,12 +206,12 @@ def test_a_file_torn_under_a_running_agent_loses_no_intent(tmp_path: Path) -> No
     spool = Spool(tmp_path / "s")
     fill(spool, 200)
     spool.intend(an_action("open"))
-    assert spool._db is not None
-    spool._db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert spool.disk is not None
+    spool.disk.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     data = bytearray((tmp_path / "s").read_bytes())
     data[4096:] = b"\x55" * (len(data) - 4096)
     (tmp_path / "s").write_bytes(data)
-    spool._db.conn.execute("PRAGMA cache_size = 0")
+    spool.disk.connection.execute("PRAGMA cache_size = 0")
     fill(spool, 3)
     assert [a.order for a in spool.actions()] == ["open"]
     spool.recover()

@@ -99,27 +99,27 @@ def test_demand_never_lies_below_use_nor_above_what_can_run(
 
 
 def test_fresh_guest_numbers_give_available_minus_usable() -> None:
-    sample = estimate(a_reading(), rates(), True, None).memory  # 480 available, 200 usable
+    sample = estimate(a_reading(), rates(), fresh=True, guest_vcpus=None).memory  # 480 available, 200 usable
     assert sample is not None
     assert (sample.demand.mib, sample.confidence, sample.censored) == (280.0, 0.95, False)
 
 
 def test_frozen_guest_numbers_fall_back_to_the_resident_set_with_little_confidence() -> None:
-    sample = estimate(a_reading(), rates(), False, None)
+    sample = estimate(a_reading(), rates(), fresh=False, guest_vcpus=None)
     assert sample.memory is not None
     assert (sample.memory.demand.mib, sample.memory.confidence, sample.memory.usable) == (300.0, 0.3, None)
     assert "frozen" in sample.note
 
 
 def test_a_guest_without_a_driver_is_said_to_tell_nothing() -> None:
-    sample = estimate(a_reading(memory=replace(a_memory(), available=None, usable=None)), rates(), True, None)
+    sample = estimate(a_reading(memory=replace(a_memory(), available=None, usable=None)), rates(), fresh=True, guest_vcpus=None)
     assert sample.memory is not None
     assert sample.memory.confidence <= 0.4
     assert "no balloon driver" in sample.note
 
 
 def test_without_any_number_the_allocation_is_the_demand() -> None:
-    sample = estimate(a_reading(memory=replace(a_memory(), available=None, rss=None)), rates(), True, None).memory
+    sample = estimate(a_reading(memory=replace(a_memory(), available=None, rss=None)), rates(), fresh=True, guest_vcpus=None).memory
     assert sample is not None
     assert (sample.demand.mib, sample.confidence) == (512.0, 0.1)
 
