@@ -8,34 +8,60 @@ import pytest
 
 pytestmark = pytest.mark.functional
 
-HEAVY = {
-    "numpy",
-    "torch",
-    "litestar",
-    "uvicorn",
-    "sqlalchemy",
-    "alembic",
-    "openstack",
-    "keystoneauth1",
-    "apscheduler",
-    "cliff",
-    "pyarrow",
-    "foreshape_controller",
-}
+HEAVY = frozenset(
+    [
+        "numpy",
+        "torch",
+        "litestar",
+        "uvicorn",
+        "sqlalchemy",
+        "alembic",
+        "openstack",
+        "keystoneauth1",
+        "apscheduler",
+        "cliff",
+        "pyarrow",
+        "foreshape_controller",
+    ]
+)
+
+BLOCK = """
+import importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {absent!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+"""Makes libraries look as if they were not installed."""
 
 
-def modules_after(statement: str) -> set[str]:
-    """Top-level modules that a fresh interpreter holds after one statement."""
-    script = f"import sys, json\n{statement}\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+def modules_after(statement: str, absent: frozenset[str] = frozenset()) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after one statement; those of ``absent`` cannot be imported in it."""
+    tell = "import json\nprint(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
+    script = f"{BLOCK.format(absent=set(absent))}\n{statement}\n{tell}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_the_agent_starts_without_any_of_the_controllers_libraries() -> None:
-    loaded = modules_after("import foreshape_agent.main")
+def test_the_agent_starts_where_none_of_the_controllers_libraries_is_installed() -> None:
+    """sqlite-utils takes numpy along where it finds it; on a hypervisor there is none to find."""
+    loaded = modules_after("import foreshape_agent.main", absent=HEAVY)
     assert "foreshape_wire" in loaded
     assert loaded & HEAVY == set()
+
+
+def test_the_agent_itself_asks_for_none_of_them_even_where_they_are_installed() -> None:
+    assert modules_after("import foreshape_agent.main") & (HEAVY - {"numpy"}) == set()
+
+
+def test_a_library_that_looks_absent_cannot_be_imported() -> None:
+    """The check above can fail."""
+    with pytest.raises(AssertionError, match="No module named 'numpy'"):
+        modules_after("import foreshape_controller.forecast.baseline", absent=frozenset({"numpy"}))
 
 
 def test_the_wire_alone_loads_msgspec_and_none_of_the_agents_libraries() -> None:
