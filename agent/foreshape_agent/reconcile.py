@@ -30,6 +30,8 @@ CLOSE_CORES, CLOSE_MIB, CLOSE_SHARE = 0.02, 8.0, 0.02
 """A target is reached within this: QEMU's pages and the cap's granule."""
 AGAIN_S = 30.0
 """A give-back that failed is tried again after this."""
+NO_LEVER_S = 600.0
+"""… and one that nothing can carry out, after this."""
 
 
 class Authority(NamedTuple):
@@ -110,10 +112,9 @@ class Reconciler:
 
     def _done(self, action: Action, domain: DomainReading) -> bool:
         """Every lever stands where it should, and together they give what was wanted."""
-        after = _after(domain, action.resource)
-        if after is None or not all(self._levers[s.lever].reached(domain, s.target) for s in action.steps):
+        if not all(self._levers[s.lever].reached(domain, s.target) for s in action.steps):
             return False
-        return after >= action.target - _close(action) if action.target > action.before else after < action.before
+        return self._enough(action, domain)
 
     def _give_up(self, action: Action, domain: DomainReading, code: str, why: str) -> None:
         after = _after(domain, action.resource) or 0.0
@@ -149,8 +150,9 @@ class Reconciler:
         return any(a.order == order.order and a.resource == resource for a in self._spool.actions())
 
     def _leased(self, order: Order, resource: str) -> bool:
-        """Another order's intent on another resource of this VM is not settled yet."""
-        return any(a.server == order.server and a.order != order.order and a.resource != resource for a in self._spool.actions())
+        """Another intent on this VM is not settled yet: any give-back, or another order's on another resource."""
+        others = (a for a in self._spool.actions() if a.server == order.server and a.order != order.order)
+        return any(a.resource != resource or a.origin is not Origin.ORDER for a in others)
 
     def _order(self, order: Order, resource: str, sight: Sight | None, authority: Authority) -> None:
         has = None if sight is None else sight.allocation(resource)
@@ -261,9 +263,11 @@ class Reconciler:
         return None
 
     def _enough(self, action: Action, domain: DomainReading) -> bool:
-        """The levers proved their parts themselves: the sum has to be on the right side."""
+        """The sum is on the right side: as much as was wanted, or less than before."""
         after = _after(domain, action.resource)
-        return after is not None and (after >= action.target - _close(action) if action.target > action.before else after < action.before)
+        if after is None:
+            return False
+        return after >= action.target - _close(action) if action.target > action.before else after < action.before
 
     # -- answering -------------------------------------------------------------------------------------------
 
@@ -277,10 +281,11 @@ class Reconciler:
 
     def _finish(
         self, action: Action, verdict: Verdict, code: str, reason: str, domain: DomainReading | None = None, **more: object
-    ) -> None:  # one outcome, one line
+    ) -> None:
         self._asked_at.pop(action.key, None)
         if action.origin is not Origin.ORDER and verdict is not Verdict.APPLIED and code != "superseded":
-            self._rest[action.server, action.resource] = self._clock.monotonic() + AGAIN_S
+            pause = NO_LEVER_S if code == "no_lever" else AGAIN_S
+            self._rest[action.server, action.resource] = self._clock.monotonic() + pause
         self._say(action, verdict, code, reason, domain, **more)
 
     def _say(self, action: Action, verdict: Verdict, code: str, reason: str, domain: DomainReading | None, **more: object) -> None:

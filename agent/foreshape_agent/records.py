@@ -52,6 +52,8 @@ class Memo(msgspec.Struct):
     taken: dict[str, float] = {}
     """``server/resource`` that Foreshape holds below its entitlement, and since when."""
     quarantined: int = 0
+    lost: bool = False
+    """State was lost with an unreadable file: what Foreshape took before is not known."""
 
 
 class Row(msgspec.Struct):

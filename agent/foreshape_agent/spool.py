@@ -47,8 +47,6 @@ class Spool:
         self._buffer: deque[Row] = deque(maxlen=buffer_reports)
         self._ids = 0
         self.notice = ""
-        self.lost = False
-        """State was lost with an unreadable file: what Foreshape took before is not known."""
         self.disk: Disk | None = None
         self.ledger = Ledger(Memo(new_id("epoch")))
         self._open()
@@ -62,7 +60,7 @@ class Spool:
         except SpoolFull as e:
             self._fail(str(e))
         except (Unreadable, msgspec.MsgspecError) as e:
-            self.lost = True
+            self.ledger.memo.lost = True
             self._replace(str(e))
 
     def _load(self, disk: Disk) -> None:
@@ -145,6 +143,11 @@ class Spool:
             self.disk = None
 
     # -- reports ---------------------------------------------------------------------------------------------
+
+    @property
+    def lost(self) -> bool:
+        """Whether state was lost with an unreadable file: what Foreshape took before is not known."""
+        return self.ledger.memo.lost
 
     @property
     def epoch(self) -> str:

@@ -192,7 +192,9 @@ def test_an_unreadable_file_is_kept_aside_and_a_new_epoch_begins(tmp_path: Path,
     assert spool.lost
     assert "unreadable" in spool.notice
     assert (tmp_path / "s.unreadable-1").read_bytes() == torn
-    assert [r.sequence for r in stored(Spool(path))] == [1, 2]
+    again = Spool(path)
+    assert [r.sequence for r in stored(again)] == [1, 2]
+    assert again.lost
 
 
 def test_a_spool_of_a_newer_agent_is_kept_aside(tmp_path: Path) -> None:
