@@ -158,18 +158,31 @@ def _serve(program: Program, pair: tls.Pair | None) -> int:
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    signal.signal(signal.SIGHUP, lambda *_: _log.warning("SIGHUP ignored", hint="the configuration is read at the start only: restart"))
     limit_workers(api.workers)
     server, loops = _Server(config, program, pair), _loops(program)
+    _take_signals(server)
     loops.start()
     try:
         server.run()
+    except SystemExit:
+        pass  # uvicorn has logged why it could not start (the port is taken, the certificate cannot be read)
     finally:
         notify("STOPPING=1")
         loops.shutdown(wait=True)
         program.store.close()
         _log.info("stopped")
     return 0 if server.started else 1
+
+
+def _take_signals(server: uvicorn.Server) -> None:
+    """While uvicorn serves it takes SIGTERM and SIGINT itself; before and after, these do: otherwise the store would not be closed."""
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, lambda *_: _log.warning("SIGHUP ignored", hint="the configuration is read at the start only: restart"))
 
 
 def _loops(program: Program) -> BackgroundScheduler:

@@ -5,10 +5,12 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.concurrency import sync_to_thread
 from litestar.di import NamedDependency
+from litestar.exceptions import InternalServerException
 from litestar.params import JSONBody
 
 from foreshape_controller.api.auth import agent
 from foreshape_controller.api.services import Services
+from foreshape_controller.errors import Invalid
 from foreshape_controller.model.answers import EnrolAnswer, EnrolRequest
 
 
@@ -16,7 +18,7 @@ from foreshape_controller.model.answers import EnrolAnswer, EnrolRequest
 async def report(request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Response[bytes]:
     """Body: HostReport, reply: Desired (the wire's words). 200 means that the report is durable."""
     host = await sync_to_thread(agent, request, services)
-    data = await request.body()
+    data = await _whole_body(request)
     reply = await sync_to_thread(services.intake.accept, host, data, services.clock())
     return Response(reply, media_type="application/json")
 
@@ -26,3 +28,10 @@ def enrol(data: JSONBody[EnrolRequest], services: NamedDependency[Services]) -> 
     """The token is shown this once."""
     token = services.store.agents.enrol(data.host, data.join_token, services.clock())
     return EnrolAnswer(host=data.host, token=token)
+
+
+async def _whole_body(request: Request[Any, Any, Any]) -> bytes:
+    try:
+        return await request.body()
+    except InternalServerException as e:  # the framework's word for a sender that went away
+        raise Invalid("the connection ended before the message did") from e
