@@ -15,6 +15,7 @@ from foreshape_lab.guest import BOOTS_AT_ONCE, Guest
 from foreshape_lab.host import Host
 from foreshape_lab.image import image
 from foreshape_lab.network import Network, pick_subnet
+from foreshape_lab.processes import PROCESS_FILE, Process
 from foreshape_lab.state import locked, state_root
 
 MOST_HOSTS = 9
@@ -52,6 +53,9 @@ class Bed:
 
     def down(self) -> None:
         """Everything of this bed is gone afterwards, also what an earlier run of the same name left."""
+        for file in self.folder.glob(f"*/{PROCESS_FILE}"):
+            if left := Process.load(file):
+                left.kill()
         numbers = {h.number for h in self.hosts} | {int(p.name[2:]) for p in self.folder.glob("hv[1-9]")}
         for number in sorted(numbers):
             self.host(number).down()

@@ -13,6 +13,9 @@ from foreshape_lab.errors import Missing
 
 V1_CONTROLLERS = frozenset({"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids"})
 
+WEIGHTS = {"cpu.shares": "16384", "cpu.weight": "1600"}
+"""Hosts go before other work on this machine, or that work would look like contention among their guests."""
+
 
 @dataclass(frozen=True)
 class Hierarchy:
@@ -53,6 +56,9 @@ class HostGroup:
         for h in hierarchies():
             folder = h.mounted / self.name
             folder.mkdir(exist_ok=True)
+            for file, weight in WEIGHTS.items():
+                if (folder / file).exists():
+                    (folder / file).write_text(weight)
             if "cpuset" in h.controllers:  # a new cpuset is empty: nothing may run in it
                 for file in ("cpuset.cpus", "cpuset.mems"):
                     (folder / file).write_text((h.mounted / file).read_text())

@@ -10,6 +10,9 @@ from typing import Self
 
 from foreshape_lab.errors import LabError
 
+PROCESS_FILE = "process"
+"""Where a program of a bed leaves word of its process."""
+
 
 @dataclass(frozen=True)
 class Process:

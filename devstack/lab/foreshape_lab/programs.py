@@ -1,6 +1,6 @@
 """The product's own programs on a bed: one controller on this machine, one agent inside each host, over HTTPS.
 
-Times are compressed: a bin of 5 s stands for five minutes, so that minutes show what takes hours.
+Times are compressed 300-fold: a bin of 1 s stands for five minutes, so that minutes show what takes hours.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any
 from foreshape_lab.bed import Bed
 from foreshape_lab.errors import LabError
 from foreshape_lab.host import Host
-from foreshape_lab.processes import wait_until
+from foreshape_lab.processes import PROCESS_FILE, Process, wait_until
 from foreshape_lab.shell import run
 
 BIN = Path(sys.executable).parent
@@ -28,15 +28,15 @@ CONTROLLER_CONF = """\
 [store]
 url = sqlite:///{folder}/controller.db
 [history]
-step_s = 5
+step_s = 1
 [journal]
 raised_floor_s = 20
 [plan]
-interval_s = 4
-forecast_every_s = 4
+interval_s = 3
+forecast_every_s = 3
 order_ttl_s = 30
 stale_after_s = 15
-history_bins = 360
+history_bins = 48
 memory_reserved_mib = 64
 tiers_file = {folder}/tiers.yaml
 default_mode = {mode}
@@ -59,8 +59,8 @@ default: standard
 granules: {cpu: 0.05, memory: 8.0}
 tiers:
   standard:
-    cpu: {quantile: 0.95, floor_share: 0.2, floor_least: 0.2, hold_s: 15, shrink_step_share: 0.5, young_s: 15}
-    memory: {quantile: 0.95, floor_share: 0.5, floor_least: 112, hold_s: 15, shrink_step_share: 0.25, young_s: 15, margin_share: 0.5}
+    cpu: {quantile: 0.9, floor_share: 0.2, floor_least: 0.2, hold_s: 12, shrink_step_share: 0.5, young_s: 12}
+    memory: {quantile: 0.9, floor_share: 0.5, floor_least: 112, hold_s: 12, shrink_step_share: 0.25, young_s: 12, margin_share: 0.5}
 """
 
 AGENT_CONF = """\
@@ -81,7 +81,7 @@ memory_margin_mib = 16
 [reflex]
 pressure_usable_share = 0.14
 """
-# 0.14: of the 112 MiB floor that is the 16 MiB margin, and above the 8 MiB where the guest's load waits.
+# 0.14: of the 112 MiB floor that is the 16 MiB margin, and above the 12 MiB where the guest's load waits.
 
 
 class Program:
@@ -96,6 +96,11 @@ class Program:
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def note(self) -> None:
+        """Leave word of the process, so that the bed ends it even if we do not."""
+        assert self.process is not None
+        Process.of(self.process.pid).save(self.folder / PROCESS_FILE)
 
     def end(self, how: signal.Signals) -> None:
         """Signal the program and wait for its end."""
@@ -143,6 +148,7 @@ class Controller(Program):
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **self.environment},
             )
+        self.note()
         wait_until(self._answers, f"controller (see {self.log})", 60, every_s=0.2)
         return self
 
@@ -173,7 +179,7 @@ class Controller(Program):
 class Agent(Program):
     """foreshape-agent inside one host's namespaces: its libvirt, its cgroups, its /proc are that host's."""
 
-    def __init__(self, host: Host, controller: Controller, *, interval_s: float = 2, static_after_s: float = 20) -> None:
+    def __init__(self, host: Host, controller: Controller, *, interval_s: float = 1, static_after_s: float = 20) -> None:
         super().__init__(host.folder.parent / f"agent-{host.name}")
         self.host, self.controller = host, controller
         self.environment: dict[str, str] = {}
@@ -197,6 +203,7 @@ class Agent(Program):
     def start(self) -> "Agent":
         words: list[str | Path] = [BIN / "foreshape-agent", "--config-file", self.config]
         self.process = self.host.start_in(words, self.log, self.environment)
+        self.note()
         return self
 
     def wait_for_report(self, timeout_s: float = 40) -> "Agent":

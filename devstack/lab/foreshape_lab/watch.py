@@ -84,9 +84,9 @@ class Watch:
     def _look(self, host: Host) -> None:
         """One virsh for all guests of a host: statistics, then each one's caps."""
         names = [n for n, r in self.records.items() if r.guest.host == host]
-        caps = [w for n in names for w in (";", "schedinfo", n)]
+        caps = "".join(f"; schedinfo {n}" for n in names)
         at = time.time()
-        said = host.virsh("domstats", "--state", "--balloon", "--vcpu", "--list-running", *caps)
+        said = host.virsh(f"domstats --state --balloon --vcpu --list-running{caps}")
         stats, *tables = re.split(r"(?=Scheduler\s+:)", said)
         found = dict(_blocks(stats))
         for name, table in zip(names, tables, strict=False):

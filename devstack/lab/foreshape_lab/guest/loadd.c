@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STEPS = 32, BURNERS = 4, RING = 256, RESERVE_MIB = 8, MOST_MIB = 65536 };
+enum { STEPS = 32, BURNERS = 4, RING = 256, RESERVE_MIB = 12, MOST_MIB = 65536 };
 static const double SLOT_S = 0.1, REPORT_S = 1.0, LOOK_S = 0.1;
 static const char *PORT = "/dev/virtio-ports/foreshape.load";
 
