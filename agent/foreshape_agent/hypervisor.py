@@ -5,9 +5,7 @@ a domain's XML, its migration job and its cgroup are read once per instance and 
 a cycle; whatever acts on a domain looks first.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from foreshape_agent import domain_stats, domain_xml
 from foreshape_agent.errors import AgentError, DomainBusy, DomainGone, GuestSilent, HypervisorLost, LeverRejected, LeverUnsafe
 from foreshape_agent.instance import Instance
 from foreshape_agent.levers.base import Clock
+from foreshape_agent.patience import Late, Patience
 from foreshape_wire.ids import ServerId
 from foreshape_wire.quantity import Cores, Memory
 from foreshape_wire.reading import DomainReading, DomainState
@@ -31,6 +30,7 @@ GROUPS = (
     | libvirt.VIR_DOMAIN_STATS_INTERFACE
     | libvirt.VIR_DOMAIN_STATS_BLOCK
 )
+STATE_AND_BALLOON = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_BALLOON
 NOWAIT = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
 """A domain whose job lock is held answers with what needs no lock, and holds up nobody."""
 
@@ -41,6 +41,9 @@ LEAST_QUOTA_US = 1000
 
 HINT_TURNS, TURNS = 3, 60
 """Every domain is checked for a hint of change once in 3 cycles, and looked at without any once in 60: about ten minutes."""
+
+ANSWER_S, ANSWER_EACH_S = 3.0, 0.02
+"""A bulk call takes about 3 ms a domain; one that takes longer than this waits for a QEMU that hangs."""
 
 GUEST_WAIT_S = 2.0
 """libvirt itself gives a guest agent 5 s. Its time-out is not shortened: it is the domain's, and Nova's snapshots use it."""
@@ -55,7 +58,7 @@ libvirt.registerErrorHandler(lambda _context, _error: None, None)
 
 
 class LibvirtHypervisor:
-    """Implements levers.base.Hypervisor on one libvirt connection. For one thread; between calls at most an unanswered guest waits."""
+    """Implements levers.base.Hypervisor on one libvirt connection. For one thread; between calls only what hangs still waits."""
 
     def __init__(self, uri: str, clock: Clock) -> None:
         self._uri, self._clock = uri, clock
@@ -65,21 +68,16 @@ class LibvirtHypervisor:
         self._retry_at, self._retry_in = 0.0, RECONNECT_S[0]
         self._known: dict[str, Instance] = {}
         self._cycle = 0
-        self._guests: ThreadPoolExecutor | None = None
-        self._asking: Future[int | None] | None = None
+        self._patience, self._guests = Patience(most=4), Patience(most=1)
 
     def close(self) -> None:
-        """Let go of the connection and of the thread that asks guests."""
-        if self._guests is not None:
-            self._guests.shutdown(wait=False, cancel_futures=True)
-            self._guests = None
+        """Let go of the connection."""
         self._disconnect("closed")
 
     # -- readings -------------------------------------------------------------------------------------------
 
     def read_domains(self) -> tuple[DomainReading, ...]:
-        with self._talk() as conn:
-            rows = conn.getAllDomainStats(GROUPS, NOWAIT)
+        rows = self._bulk()
         now, tick = self._clock.now(), self._clock.monotonic()
         rows = [(domain.UUIDString(), domain, stats) for domain, stats in rows]
         self._forget({uuid for uuid, _, _ in rows})
@@ -87,10 +85,34 @@ class LibvirtHypervisor:
         readings = [self._row(uuid, domain, stats, (now, tick), fresh=uuid in due) for uuid, domain, stats in rows]
         return tuple([r for r in readings if r is not None])
 
+    def _bulk(self) -> list[Any]:
+        """The one call. A QEMU that hangs holds it up; a second call finds that domain's job lock held and passes it over."""
+        try:
+            return self._all_stats()
+        except DomainBusy:
+            pass
+        try:
+            return self._all_stats()
+        except DomainBusy as e:
+            raise HypervisorLost(f"libvirt does not answer: {e}") from e
+
+    def _all_stats(self) -> list[Any]:
+        with self._talk() as conn:
+            rows: list[Any] = self._wait(lambda: conn.getAllDomainStats(GROUPS, NOWAIT))
+        return rows
+
+    def _wait(self, call: Callable[[], Any]) -> Any:
+        """The call's answer, or DomainBusy: libvirt waits for a hung QEMU without end."""
+        patience_s = ANSWER_S + ANSWER_EACH_S * len(self._known)
+        try:
+            return self._patience.wait_for(call, patience_s)
+        except Late as e:
+            raise DomainBusy(f"no answer within {patience_s:.1f} s: a QEMU, or libvirt itself, hangs") from e
+
     def read_domain(self, server: ServerId, *, ask_guest: bool = False) -> DomainReading:
         with self._talk() as conn:
             domain = conn.lookupByUUIDString(server)
-            rows = conn.domainListGetStats([domain], GROUPS, NOWAIT)
+            rows = self._wait(lambda: conn.domainListGetStats([domain], GROUPS, NOWAIT))
         if not rows:
             raise DomainGone(f"no domain {server}")
         stats, at = rows[0][1], (self._clock.now(), self._clock.monotonic())
@@ -192,16 +214,13 @@ class LibvirtHypervisor:
     def _ask(self, instance: Instance, domain: Any) -> None:
         """Ask the guest's agent which vCPUs it has on line, and wait a short while. A dead agent holds up nobody.
 
-        A question still open keeps the one thread: until libvirt gives it up, no other guest is asked.
+        While a question is still open no other guest is asked: libvirt gives it up after 5 s.
         """
         now = self._clock.monotonic()
-        if instance.card.agent != "connected" or now < instance.guest_rest_until or (self._asking and not self._asking.done()):
+        if instance.card.agent != "connected" or now < instance.guest_rest_until or self._guests.exhausted:
             return
-        if self._guests is None:
-            self._guests = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guest-agent")
-        self._asking = self._guests.submit(_guest_online, domain)
         try:
-            instance.heard(self._asking.result(GUEST_WAIT_S), now)
+            instance.heard(self._guests.wait_for(lambda: _guest_online(domain), GUEST_WAIT_S), now)
         except Late:
             instance.silent(now, f"the guest agent did not answer within {GUEST_WAIT_S:g} s", GUEST_REST_S)
         except libvirt.libvirtError as e:
@@ -257,7 +276,7 @@ class LibvirtHypervisor:
         """A domain that may be changed now. libvirt would wait 30 s for a held job lock; we look first and say busy."""
         with self._talk() as conn:
             domain = conn.lookupByUUIDString(server)
-            rows = conn.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_BALLOON, NOWAIT)
+            rows = self._wait(lambda: conn.domainListGetStats([domain], STATE_AND_BALLOON, NOWAIT))
             if not rows:
                 raise DomainGone(f"no domain {server}")
             instance = self._look(server, domain, rows[0][1])
@@ -284,8 +303,8 @@ class LibvirtHypervisor:
         if now < self._retry_at:
             raise HypervisorLost(f"{self._why_lost}; the next try is in {self._retry_at - now:.0f} s")
         try:
-            self._conn = libvirt.open(self._uri)
-        except libvirt.libvirtError as e:
+            self._conn = self._wait(lambda: libvirt.open(self._uri))
+        except (libvirt.libvirtError, DomainBusy) as e:
             self._retry_at, self._retry_in = now + self._retry_in, min(2 * self._retry_in, RECONNECT_S[1])
             self._why_lost = f"libvirt at {self._uri} cannot be reached: {e}"
             raise HypervisorLost(self._why_lost) from e
