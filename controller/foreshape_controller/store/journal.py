@@ -203,6 +203,10 @@ class Journal:
             self._add(conn, {"statics": 1})
             return True
         self._add(conn, {"reflexes": 1})
+        if outcome.resource == "cpu" and outcome.verdict is Verdict.APPLIED:
+            # as much as if a plan had wanted it: the next plan, which sees means over minutes, must not take it back at once
+            slot = int(min(outcome.at, now) // self._slot_s) * self._slot_s
+            self._want.run(conn, [(slot, outcome.server, outcome.after, 0.0)])
         if outcome.resource == "memory" and outcome.verdict in (Verdict.APPLIED, Verdict.PENDING):
             in_force = row.raised_floor if row.raised_floor is not None and row.raised_until > now else 0.0
             change = {"raised_floor": max(in_force, outcome.target), "raised_until": outcome.at + self._raised_floor_s}
