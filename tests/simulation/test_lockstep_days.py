@@ -114,6 +114,22 @@ def test_no_server_is_resized_back_and_forth(run, resource, granule, hold_h):
         assert np.count_nonzero(np.diff(signs)) / days <= at_most
 
 
+def test_what_an_agent_gave_under_pressure_is_not_taken_back_within_the_hold(run):
+    """CPU: three hours, from the first plan that can know of it (two reports later)."""
+    taken_back = [
+        (reflex.at, reflex.after, answer.order.issued_at, answer.order.cpu.cores)
+        for server in run.servers
+        for reflex in run.store.journal.local_actions(server, 10_000)
+        if reflex.resource == "cpu" and reflex.verdict is Verdict.APPLIED
+        for answer in run.store.journal.orders(server, 10_000)
+        if answer.order.cpu is not None
+        and reflex.at + 300 < answer.order.issued_at < reflex.at + 3 * 3600
+        and answer.order.cpu.cores < reflex.after - 0.01
+    ]
+    assert run.store.journal.counts()["reflexes"] > 10
+    assert taken_back == []
+
+
 def test_a_server_is_not_resized_all_the_time(run):
     """On average fewer than one order in an hour and a half; nobody more than one in half an hour, averaged over the run."""
     per_day = Counter(a.order.server for a in run.orders())
