@@ -48,7 +48,7 @@ format: $(VENV)/.dev ## ruff's layout, in place
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## every benchmark: a ratio against a peer or a limit measured in the same run
-	@for f in bench/bench_*.py; do echo "== $$f"; $(BIN)/python "$$f" || exit 1; done
+	@for f in bench/[a-z]*.py; do echo "== $$f"; $(BIN)/python "$$f" || exit 1; done
 
 packages: ## Debian packages of the real bed: installed when root, named when not
 	@devstack/packages.sh

@@ -23,12 +23,16 @@ if ! command -v dpkg-query >/dev/null; then
 fi
 need=$(missing | xargs)
 [ -z "$need" ] && exit 0
+install() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -qq update &&
+    apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=600 install "$@" >/dev/null
+}
+
 if [ "$(id -u)" = 0 ]; then
   echo "packages: installing $need"
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get -qq update
   # shellcheck disable=SC2086  # a list of names
-  apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=600 install $need >/dev/null
+  install $need || echo "packages: apt-get failed, see above"
   need=$(missing | xargs)
   [ -z "$need" ] && exit 0
 fi
