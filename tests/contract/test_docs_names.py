@@ -93,3 +93,17 @@ def test_every_file_of_a_unit_stands_in_the_operators_guide() -> None:
     guide = page("docs/operating.md")
     for file in (ROOT / "systemd").rglob("*.conf"):
         assert str(file.relative_to(ROOT)) in guide or f"{file.parent.relative_to(ROOT)}/" in guide, file
+
+
+def trouble_words() -> list[str]:
+    """What the table of troubles quotes from logs and answers, without commands; a quotation may leave something out with …"""
+    section = page("docs/operating.md").split("## When something is wrong")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    quoted = [span for row in rows for span in spans(row) if not span.startswith("foreshape ")]
+    return sorted({part.strip() for span in quoted for part in span.split("…") if part.strip()})
+
+
+@pytest.mark.parametrize("words", trouble_words())
+def test_the_words_that_an_operator_is_told_to_look_for_are_written_by_the_programs(words: str) -> None:
+    sources = (p for side in ("agent", "controller") for p in (ROOT / side).rglob("*.py"))
+    assert any(words in source.read_text() for source in sources)
