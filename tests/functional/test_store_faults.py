@@ -126,3 +126,9 @@ def test_the_migrations_make_exactly_the_schema(tmp_path):
         assert conn.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert conn.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2  # FULL
         assert conn.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+
+
+def test_only_its_own_user_can_read_the_database(tmp_path):
+    store = open_store(tmp_path / "c.db")
+    store.history.append(report(1), T0 + 10)
+    assert {p.name: p.stat().st_mode & 0o077 for p in tmp_path.iterdir()} == {"c.db": 0, "c.db-wal": 0, "c.db-shm": 0}

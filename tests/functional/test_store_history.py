@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from foreshape_controller.errors import ConfigError
+from foreshape_controller.main import build
 from foreshape_controller.store import seen
 from foreshape_wire.order import Mode
 from foreshape_wire.reading import DomainState
-from store_support import DAY, T0, open_store, report, sample
+from store_support import DAY, T0, open_store, report, sample, settings
 
 pytestmark = pytest.mark.functional
 
@@ -42,7 +44,7 @@ def test_a_new_epoch_counts_anew(store):
     assert store.history.append(report(1, T0 + 20, epoch="e2"), T0 + 20)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.permutations(range(1, 13)), st.lists(st.integers(1, 12), max_size=10), st.sets(st.integers(0, 21), max_size=3))
 def test_reports_in_any_order_with_replays_and_compactions_between_give_the_same_history(order, replays, compactions):
     """Twelve reports over an hour; whatever the order, each counts once and the arrays are those of the straight run."""
@@ -179,3 +181,18 @@ def test_many_holes_in_the_numbers_are_bounded(store, monkeypatch):
         assert len(conn.exec_driver_sql("SELECT * FROM seen").all()) <= 10
     assert store.history.append(report(59, T0 + 590), T0 + 700) is False
     assert store.history.append(report(60, T0 + 600), T0 + 700) is True
+
+
+def test_housekeeping_packs_forgets_and_can_be_repeated(tmp_path):
+    now = [T0 + 10]
+    program = build(settings(tmp_path), clock=lambda: now[0])
+    store = program.store
+    store.history.append(report(1), T0 + 10)
+    for now[0] in (T0 + 3600, T0 + 3601, T0 + DAY):
+        program.tidy()
+        assert store.history.read("cpu", ["vm-1"], T0 + 300, 1).coverage[0, 0] == pytest.approx(10 / 300, rel=1e-3)
+    now[0] = T0 + 92 * DAY  # retention is 90 days
+    program.tidy()
+    assert store.history.read("cpu", ["vm-1"], T0 + 300, 1).coverage[0, 0] == 0
+    assert store.history.append(report(1), now[0]) is True  # nobody reported in that epoch for so long that it is forgotten
+    store.close()

@@ -31,11 +31,11 @@ def test_growth_tells_forecast_order_and_proof():
 
 
 def test_a_hold_names_the_gates_that_stood_against_it():
-    gates = (Gate(name="young", passed=False, detail="2 h of history, 24 h needed"), Gate(name="lever", passed=True, detail="balloon"))
+    gates = (Gate(name="history", passed=False, detail="2 h of history, 24 h needed"), Gate(name="lever", passed=True, detail="balloon"))
     d = decision(T0, cpu=sizing("cpu", 1.0, 1.0), memory=sizing("memory", 1024.0, 1024.0, code="young", reason="too young", gates=gates))
     text = told(d, [])
     assert "Memory stays at 1024 MiB: too young [young]." in text
-    assert "What stood against a change: young (2 h of history, 24 h needed)." in text
+    assert "What stood against a change: history (2 h of history, 24 h needed)." in text
     assert "Nothing had to be ordered." in text
 
 

@@ -56,7 +56,7 @@ def _resource(s: Sizing) -> Iterator[str]:
             f"  Forecast: peak of {amount(s.resource, p.median)} (median), {amount(s.resource, p.wanted)} to be safe at {p.quantile:.0%}; "
             f"by {p.source} from {_age(p.age_s)} of history: {p.reason}."
         )
-    failed = [f"{g.name} ({g.detail})" for g in s.gates if not g.passed]
+    failed = [f"{g.name} ({g.detail})" for g in s.gates if not g.passed and g.name != s.code]  # the code's own reason was said
     if failed:
         yield f"  What stood against a change: {', '.join(failed)}."
     if s.changed_by_forecast and s.reactive_target is not None:

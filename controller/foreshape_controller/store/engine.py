@@ -134,16 +134,22 @@ def _engine(url: str, memory: bool, synchronous: str, busy_s: float) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True)
     if not memory and parsed.database:
-        _check_folder(Path(parsed.database))
+        _make_private(Path(parsed.database))
     pool: dict[str, Any] = {"poolclass": StaticPool} if memory else {}
     engine = create_engine(parsed, connect_args={"check_same_thread": False, "timeout": busy_s}, **pool)
     _teach_sqlite(engine, synchronous)
     return engine
 
 
-def _check_folder(database: Path) -> None:
-    if not database.absolute().parent.is_dir():
-        raise ConfigError(f"[store] url: there is no folder {database.absolute().parent}: create it, owned by the controller's user")
+def _make_private(database: Path) -> None:
+    """An empty file that only this user can read, if there is none: it tells what customers do. SQLite gives its other files the same mode."""
+    folder = database.absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f"[store] url: there is no folder {folder}: create it, owned by the controller's user")
+    try:
+        database.touch(mode=0o600)
+    except OSError as e:
+        raise ConfigError(f"[store] url: {database} cannot be written: {e.strerror}") from e
 
 
 def _teach_sqlite(engine: Engine, synchronous: str) -> None:
