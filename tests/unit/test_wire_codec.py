@@ -81,10 +81,11 @@ def test_a_reply_survives_the_wire(desired: Desired) -> None:
 
 
 def try_both(data: bytes) -> None:
+    """Refused, or taken; and what was taken can be handed on."""
     with suppress(WireError):
-        decode_report(data)
+        encode(decode_report(data))
     with suppress(WireError):
-        decode_desired(data)
+        encode(decode_desired(data))
 
 
 @given(st.binary(max_size=300))
