@@ -1,5 +1,6 @@
 """A bed: some lab hosts on one network, under one name. Several beds stand side by side, each taken down by its name."""
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -73,7 +74,17 @@ class Bed:
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if keep := os.environ.get("FORESHAPE_LAB_KEEP"):
+            self.keep(Path(keep) / self.name)
         self.down()
+
+    def keep(self, into: Path) -> None:
+        """Copy logs, consoles and the controller's database, to look at what went wrong."""
+        for kind in ("controller/controller.db*", "*/log", "hv*/log/*.console", "hv*/log/libvirtd.log"):
+            for file in (f for f in self.folder.glob(kind) if f.is_file()):
+                target = into / file.relative_to(self.folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, target)
 
 
 def beds_folder() -> Path:

@@ -61,7 +61,10 @@ tiers:
   standard:
     cpu: {quantile: 0.9, floor_share: 0.2, floor_least: 0.2, hold_s: 12, shrink_step_share: 0.5, young_s: 12}
     memory: {quantile: 0.9, floor_share: 0.5, floor_least: 112, hold_s: 12, shrink_step_share: 0.25, young_s: 12, margin_share: 0.5}
+  guaranteed: {cpu: {hold_s: 12}, memory: {hold_s: 12}}
+  economy: {cpu: {hold_s: 12}, memory: {hold_s: 12}}
 """
+# The two other tiers have no server here; the longest hold time of all tiers counts.
 
 AGENT_CONF = """\
 [agent]

@@ -140,14 +140,14 @@ def verdict(part: Part, record: Record, began: float) -> Verdict:
 def claim_cpu(says: Verdict, step: Step, record: Record) -> None:
     waited = judge.seconds_until(record.cpu_given(), step.at, 0.98 * step.high, step.until)
     says.claim(waited is not None and waited <= IN_TIME_S, f"CPU there {_after(waited)} the rise")
-    back = judge.seconds_until_less([(a.at, a.cpu) for a in record.allocations], step.until)
+    back = judge.seconds_until_less([(a.at, a.cpu) for a in record.allocations], step)
     says.claim(back is not None, f"CPU given back {_after(back)} the fall")
 
 
 def claim_memory(says: Verdict, step: Step, record: Record) -> None:
     waited = judge.memory_served(record.seen, step)
     says.claim(waited is not None and waited <= IN_TIME_S, f"memory held {_after(waited)} the rise")
-    back = judge.seconds_until_less([(a.at, a.memory) for a in record.allocations], step.until)
+    back = judge.seconds_until_less([(a.at, a.memory) for a in record.allocations], step)
     says.claim(back is not None, f"memory given back {_after(back)} the fall")
 
 
@@ -158,9 +158,8 @@ def _after(seconds: float | None) -> str:
 
 
 def report(controller: Controller, watch: Watch, verdicts: Sequence[Verdict], began: float) -> None:
-    print(
-        f"\n{'guest':7}{'CPU wanted':>12}{'CPU given':>12}{'MiB wanted':>12}{'MiB given':>11}  {'orders':22}{'guest saw: vCPUs, MiB total, CPU got':38}"
-    )
+    amounts = "".join(f"{words:>12}" for words in ("CPU wanted", "CPU given", "MiB wanted", "MiB given"))
+    print(f"\n{'guest':7}{amounts}  {'orders':22}guest saw: vCPUs, MiB total, CPU got")
     for part, says in zip(PARTS, verdicts, strict=True):
         record = watch[part.spec.name]
         print(row(part, record, told(controller, part.spec.uuid), began))
@@ -181,7 +180,7 @@ def row(part: Part, record: Record, orders: str, began: float) -> str:
         judge.fed_share(said, shifted(part.cpu, began), IN_TIME_S) if part.cpu else judge.fed_share(said, Step(began, time.time(), 0), 0)
     )
     saw = f"{_span([float(s.cpus) for s in said], 0)}, {_span([float(s.memory_total) for s in said], 0)}, {share:.0%} of wanted"
-    return f"{part.spec.name:7}{cells[0]:>12}{cells[1]:>12}{cells[2]:>12}{cells[3]:>11}  {orders:22}{saw:38}"
+    return f"{part.spec.name:7}{cells[0]:>12}{cells[1]:>12}{cells[2]:>12}{cells[3]:>12}  {orders:22}{saw:38}"
 
 
 def _span(values: Sequence[float], digits: int) -> str:
