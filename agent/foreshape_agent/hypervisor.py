@@ -107,6 +107,7 @@ class LibvirtHypervisor:
         try:
             return self._patience.wait_for(call, patience_s)
         except Late as e:
+            self._abandon()
             raise DomainBusy(f"no answer within {patience_s:.1f} s: a QEMU, or libvirt itself, hangs") from e
 
     def read_domain(self, server: ServerId, *, ask_guest: bool = False) -> DomainReading:
@@ -118,10 +119,10 @@ class LibvirtHypervisor:
         stats, at = rows[0][1], (self._clock.now(), self._clock.monotonic())
         instance = self._look(server, domain, stats)
         state = instance.state(stats)
-        if ask_guest and state is DomainState.RUNNING:
-            self._ask(instance, domain)
         # The bulk number lags up to a second behind the balloon; asking QEMU needs the job lock, so only where it is free.
         actual = self._actual(domain) if state is DomainState.RUNNING else None
+        if ask_guest and state is DomainState.RUNNING:
+            self._ask(instance, domain)
         return instance.reading(stats, at, instance.by_kernel(), actual)
 
     def _row(self, uuid: str, domain: Any, stats: dict[str, Any], at: tuple[float, float], *, fresh: bool) -> DomainReading | None:
@@ -158,14 +159,14 @@ class LibvirtHypervisor:
     def _look(self, uuid: str, domain: Any, stats: dict[str, Any]) -> Instance:
         """Read a domain's XML and job anew; a new instance is examined once. Raises DomainGone."""
         with self._talk():
-            now, libvirt_id, known = self._clock.monotonic(), domain.ID(), self._known.get(uuid)
+            libvirt_id, known = domain.ID(), self._known.get(uuid)
             if known is not None:
-                known.looking(now)
+                known.looking()
             text = domain.XMLDesc()
             try:
                 if known is None or known.libvirt_id != libvirt_id:
                     known = self._meet(domain, text, libvirt_id)
-                    known.looking(now)
+                    known.looking()
                 elif known.text != text:
                     known.learn(text, domain_xml.parse(text))
             except domain_xml.NotADomain as e:
@@ -222,6 +223,7 @@ class LibvirtHypervisor:
         try:
             instance.heard(self._guests.wait_for(lambda: _guest_online(domain), GUEST_WAIT_S), now)
         except Late:
+            self._abandon()
             instance.silent(now, f"the guest agent did not answer within {GUEST_WAIT_S:g} s", GUEST_REST_S)
         except libvirt.libvirtError as e:
             self._raise_if_lost(e)
@@ -283,7 +285,7 @@ class LibvirtHypervisor:
             state = instance.state(rows[0][1])
             if state in (DomainState.BUSY, DomainState.MIGRATING):
                 raise DomainBusy(f"{instance.card.identity.name} is {state.value}")
-            instance.looked_at = float("-inf")  # whatever comes of it, the next reading looks again
+            instance.stale = True  # whatever comes of it, the next reading looks again
             yield domain, instance
 
     # -- connection and errors ------------------------------------------------------------------------------
@@ -311,7 +313,7 @@ class LibvirtHypervisor:
         self._retry_in = RECONNECT_S[0]
         self._known = {uuid: known for uuid, known in self._known.items() if known.lives()}
         for known in self._known.values():
-            known.looked_at = float("-inf")  # anything may have happened while nobody looked
+            known.stale = True  # anything may have happened while nobody looked
         return self._conn
 
     def _raise_if_lost(self, error: libvirt.libvirtError) -> None:
@@ -319,6 +321,14 @@ class LibvirtHypervisor:
             return
         self._disconnect(f"libvirt at {self._uri} is gone: {error}")
         raise HypervisorLost(self._why_lost) from error
+
+    def _abandon(self) -> None:
+        """Leave the connection to the call that hangs on it, and go on with another.
+
+        libvirt before 9.1 can lose the wake-up of a second thread on one connection: its call then waits for the
+        first thread's answer. So no two calls ever share one.
+        """
+        self._conn = None
 
     def _disconnect(self, why: str) -> None:
         conn, self._conn, self._why_lost = self._conn, None, why

@@ -22,7 +22,7 @@ class Instance:
 
     def __init__(self, libvirt_id: int, text: str, card: Card, config: Card | None, run_dir: Path | None) -> None:
         self.libvirt_id, self.text, self.card = libvirt_id, text, card
-        self.looked_at = self.met_at = float("-inf")
+        self.stale, self.met_at = False, float("-inf")
         self.job: DomainState | None = None
         self.quota_trouble = ""
         self.guest_online: int | None = None
@@ -93,7 +93,8 @@ class Instance:
         """Whether what is remembered is surely, or at any moment, not so any more."""
         card = self.card
         return (
-            self.job is not None
+            self.stale
+            or self.job is not None
             or card.vcpus != stats.get("vcpu.current", card.vcpus)
             or (card.virtio is not None and card.virtio.current != card.virtio.requested)
         )
@@ -106,9 +107,9 @@ class Instance:
         booting = self.card.agent == "disconnected" and now < self.met_at + BOOT_S
         return booting or self._written_at() != self._looked_when
 
-    def looking(self, now: float) -> None:
+    def looking(self) -> None:
         """The door is about to look: what is written from here on will be noticed."""
-        self.looked_at, self._looked_when = now, self._written_at()
+        self.stale, self._looked_when = False, self._written_at()
 
     def _written_at(self) -> int:
         """When libvirt last wrote the status file; 0 where it cannot be seen."""
