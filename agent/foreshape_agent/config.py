@@ -141,7 +141,12 @@ class Settings:
         high=3600,
     )
     pressure_usable_share: float = _option(
-        0.08, "reflex", "Usable memory below this share of what the guest has is pressure.", unit="share", low=0, high=0.9
+        0.08,
+        "reflex",
+        "Usable memory below this share of what the guest has, or below half of memory_margin_mib, is pressure.",
+        unit="share",
+        low=0,
+        high=0.9,
     )
     pressure_swap_in_kib_s: float = _option(64.0, "reflex", "Swap-in above this is memory pressure.", unit="KiB/s", low=0, high=1e9)
     pressure_major_faults_s: float = _option(
@@ -151,7 +156,16 @@ class Settings:
         2048.0, "reflex", "Swap-in above this is a swap storm: everything is given back.", unit="KiB/s", low=0, high=1e9
     )
     pressure_throttled_share: float = _option(
-        0.05, "reflex", "CPU held back by the cap for more than this share of the allocation is starvation.", unit="share", low=0, high=10
+        0.1, "reflex", "CPU held back by the cap for more than this share of the allocation is starvation …", unit="share", low=0, high=10
+    )
+    pressure_busy_share: float = _option(
+        0.8,
+        "reflex",
+        "… if the demand is above this share of the allocation too: bursts within one period of the cap (0.1 s) are held back "
+        "at low use already.",
+        unit="share",
+        low=0,
+        high=1,
     )
     reflex_growth: float = _option(
         1.5, "reflex", "Under pressure the allocation is multiplied by this …", unit="factor", low=1.01, high=100

@@ -37,7 +37,7 @@ def _cpu(seen: CpuSample, entitlement: float, settings: Settings) -> Give | None
     has = seen.allocation.cores
     if entitlement - has < WORTH_CORES:
         return None
-    held = seen.throttled.cores > settings.pressure_throttled_share * has
+    held = seen.throttled.cores > settings.pressure_throttled_share * has and seen.demand.cores > settings.pressure_busy_share * has
     if not seen.censored and not held:
         return None
     why = f"held back by its cap for {seen.throttled.cores:.2f} core" if held else "at its limit"
@@ -68,15 +68,15 @@ def _storm(seen: MemorySample, before: MemorySample | None, settings: Settings) 
 
 
 def _squeezed(seen: MemorySample, settings: Settings) -> str:
-    """Why this is pressure; empty: it is none."""
+    """Why this is pressure; empty: it is none. Half the margin of a shrink is always left alone: no shrink leads into pressure."""
     if seen.swap_in_kib_s >= settings.pressure_swap_in_kib_s:
         return f"swaps in {seen.swap_in_kib_s:.0f} KiB/s"
     if seen.usable is None:
         return ""
-    share = seen.usable.mib / seen.allocation.mib if seen.allocation.mib else 0.0
-    if share < settings.pressure_usable_share:
+    least = max(settings.pressure_usable_share * seen.allocation.mib, settings.memory_margin_mib / 2)
+    if seen.usable.mib < least:
         return f"only {seen.usable.mib:.0f} of {seen.allocation.mib:.0f} MiB usable"
-    if seen.major_faults_s >= settings.pressure_major_faults_s and share < 2 * settings.pressure_usable_share:
+    if seen.major_faults_s >= settings.pressure_major_faults_s and seen.usable.mib < 2 * least:
         return f"{seen.major_faults_s:.0f} major faults/s with {seen.usable.mib:.0f} MiB usable"
     return ""
 

@@ -229,7 +229,7 @@ def bed(*domains: FakeDomain, path: str | Path = ":memory:", **options: object) 
 class WebController:
     """The agents' part of the controller over HTTP on the loopback: enrolment, tokens, reports, scripted trouble."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
         self.reports: list[HostReport] = []
         self.tokens: list[str] = []
         """Authorization headers as they came."""
@@ -242,7 +242,7 @@ class WebController:
         """Answer every report with this status; 0: as a sound controller would."""
         self.raw: bytes | None = None
         self.delay_s = 0.0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer((address, 0), _handler(self))
         self._server.daemon_threads = True
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
@@ -251,7 +251,7 @@ class WebController:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://{self._server.server_address[0]}:{self._server.server_address[1]}"
 
     def close(self) -> None:
         self._server.shutdown()

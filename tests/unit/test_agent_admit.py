@@ -113,6 +113,15 @@ def test_a_shrink_into_the_working_set_and_its_margin() -> None:
     assert admit(an_order(mib=264), "memory", scene(), SETTINGS) == Admitted(264.0)
 
 
+def test_what_the_guests_kernel_keeps_is_no_room_for_a_shrink() -> None:
+    """512 MiB given, 430 usable, 50 in use by its own count: 32 MiB are its kernel's. 82 + 64 = 146."""
+    sample = a_sample(50)
+    assert sample.memory is not None
+    sample = replace(sample, memory=replace(sample.memory, usable=Memory(430)))
+    assert refusal(an_order(mib=145), sample=sample) == "below_working_set"
+    assert admit(an_order(mib=146), "memory", scene(sample=sample), SETTINGS) == Admitted(146.0)
+
+
 def test_memory_that_is_hardly_known_is_never_shrunk_but_may_grow() -> None:
     doubtful = a_sample(confidence=0.3)
     assert refusal(an_order(mib=400), sample=doubtful) == "low_confidence"
