@@ -227,6 +227,16 @@ def test_why_tells_the_decision_its_order_and_the_agent_s_own_action(client, adm
     assert "Nothing was decided" in before["sentences"][0]
 
 
+def test_why_still_answers_for_a_server_that_is_gone(client, admin, agent, program, monkeypatch):
+    client.post("/v1/reports", content=encode(report(1, cards=[card(name="web-1")])), headers=agent)
+    client.post("/v1/reports", content=encode(report(2, T0 + 20, [])), headers=agent)
+    program.store.journal.record(plan(T0 + 15, decision(T0 + 15)), [])
+    view = program.store.inventory.view
+    monkeypatch.setattr(program.store.inventory, "view", lambda now: view(now + 3600))
+    problem(client.get("/v1/servers/web-1", headers=admin), 404, "not_found")
+    assert len(client.get("/v1/servers/web-1/why", headers=admin).json()["decisions"]) == 1
+
+
 def test_a_name_that_two_servers_have_lists_their_ids(client, admin, agent):
     cards = [card(name="twin"), card("vm-2", name="twin")]
     client.post("/v1/reports", content=encode(report(1, samples=[sample(), sample("vm-2")], cards=cards)), headers=agent)

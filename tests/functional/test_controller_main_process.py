@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -302,3 +303,25 @@ def test_50_mb_and_half_a_request_do_not_harm_the_next_one(tmp_path, start):
     assert reply.headers["content-type"].startswith("application/problem+json")
     assert httpx.post(f"{c.url}/v1/reports", content=encode(report(1, now)), headers=token, timeout=10).status_code == 200
     assert "Traceback" not in c.log.read_text()
+
+
+def test_a_full_disk_answers_503_until_there_is_room_and_loses_nothing(tmp_path, start):
+    c = start(written(tmp_path))
+    token, now = c.enrol("hv1"), time.time() - 10_000
+    limits = (resource.RLIMIT_FSIZE, (2_000_000, -1))  # no file of this process may grow beyond 2 MB: as good as a full disk
+    resource.prlimit(c.process.pid, *limits)
+    fat = [sample(f"vm-{i}") for i in range(200)]
+    with httpx.Client(base_url=c.url, headers=token, timeout=20) as http:
+        for n in range(1, 200):
+            reply = http.post("/v1/reports", content=encode(report(n, now + 10 * n, fat)))
+            if reply.status_code != 200:
+                break
+        assert reply.status_code == 503, "200 reports of 200 servers fit into 2 MB?"
+        assert "nothing was taken" in reply.json()["detail"]
+        resource.prlimit(c.process.pid, resource.RLIMIT_FSIZE, (-1, -1))
+        assert http.post("/v1/reports", content=encode(report(n, now + 10 * n, fat))).status_code == 200
+    c.end(signal.SIGTERM)
+    store = open_store(tmp_path / "controller.db")
+    h = store.history.read("cpu", ["vm-7"], now + 10 * n, 20)
+    assert float((h.coverage * 300).sum()) == pytest.approx(10 * n, rel=1e-3)
+    store.close()

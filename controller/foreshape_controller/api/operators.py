@@ -78,15 +78,15 @@ def forecast(services: NamedDependency[Services], name: FromPath[str]) -> Foreca
 @get("/servers/{name:str}/why", sync_to_thread=True)
 def why(services: NamedDependency[Services], name: FromPath[str], at: FromQuery[float | None] = None, limit: Limit = 5) -> WhyAnswer:
     """The decision in force now, or at an instant (seconds since the epoch)."""
-    found = present.find(_view(services), name)
+    server_id, server_name = _identify(services, name)
     journal = services.store.journal
-    decisions = journal.decisions(found.id, at=at, limit=limit)
-    orders = journal.orders(found.id, limit, at=at)
-    local = journal.local_actions(found.id, limit, at=at)
+    decisions = journal.decisions(server_id, at=at, limit=limit)
+    orders = journal.orders(server_id, limit, at=at)
+    local = journal.local_actions(server_id, limit, at=at)
     return WhyAnswer(
-        server=found.id,
-        name=found.name,
-        sentences=sentences(found.name, decisions[0] if decisions else None, orders, local),
+        server=server_id,
+        name=server_name,
+        sentences=sentences(server_name, decisions[0] if decisions else None, orders, local),
         decisions=decisions,
         orders=orders,
         local_actions=local,
@@ -171,6 +171,18 @@ def _view(services: Services) -> ClusterView:
 def _host(services: Services, view: ClusterView, name: str, details: dict[str, HostDetail]) -> HostAnswer:
     found = present.find_host(view, name)
     return present.host(view, found, details.get(name, HostDetail()), services.settings.plan.stale_after_s)
+
+
+def _identify(services: Services, wanted: str) -> tuple[str, str]:
+    """Id and name of a server; one that has left the view is still remembered."""
+    try:
+        found = present.find(_view(services), wanted)
+    except NotFound:
+        past = services.store.inventory.remembered(wanted)
+        if not past:
+            raise
+        return past[0]
+    return found.id, found.name
 
 
 def _mode(m: ModeSet) -> ModeAnswer:

@@ -10,7 +10,7 @@ from foreshape_controller.store import Store
 from foreshape_controller.store.history import Taken
 from foreshape_wire.codec import WIRE_VERSION, decode_report, encode
 from foreshape_wire.ids import HostName
-from foreshape_wire.order import Desired
+from foreshape_wire.order import Desired, Outcome
 from foreshape_wire.sample import HostReport
 
 log = get_logger("intake")
@@ -58,5 +58,22 @@ class Intake:
             return
         if taken.taken_at != report.taken_at:
             log.warning("agent's clock is ahead", host=report.host, ahead_s=round(report.taken_at - now, 1), taken_as_of="receipt")
-        for stray in taken.strays:
-            log.warning("stray outcome", host=report.host, order=stray.order, server=stray.server, cause=stray.cause)
+        for outcome in report.outcomes:
+            stray = outcome in taken.strays
+            (log.warning if stray else log.info)("stray outcome" if stray else "outcome", host=report.host, **_told(outcome))
+
+
+def _told(outcome: Outcome) -> dict[str, object]:
+    """One outcome in one line; the cause leads back to the decision."""
+    return {
+        "cause": outcome.cause,
+        "order": outcome.order,
+        "server": outcome.server,
+        "origin": outcome.origin.value,
+        "resource": outcome.resource,
+        "verdict": outcome.verdict.value,
+        "code": outcome.code,
+        "before": outcome.before,
+        "after": outcome.after,
+        "reason": outcome.reason,
+    }

@@ -142,7 +142,7 @@ def _engine(url: str, memory: bool, synchronous: str, busy_s: float) -> Engine:
 
 
 def _make_private(database: Path) -> None:
-    """An empty file that only this user can read, if there is none: it tells what customers do. SQLite gives its other files the same mode."""
+    """An empty file that only this user can read, if there is none: it tells what customers do. SQLite's other files follow."""
     folder = database.absolute().parent
     if not folder.is_dir():
         raise ConfigError(f"[store] url: there is no folder {folder}: create it, owned by the controller's user")

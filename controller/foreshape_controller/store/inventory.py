@@ -95,6 +95,12 @@ class Inventory:
         with self._db.read() as conn:
             return steer(conn, self._modes.levels(conn), host, now)
 
+    def remembered(self, wanted: str) -> tuple[tuple[str, str], ...]:
+        """Ids and names of servers that have this id or name, also of those that left the view: the newest first."""
+        query = select(servers.c.id, servers.c.name).where((servers.c.id == wanted) | (servers.c.name == wanted))
+        with self._db.read() as conn:
+            return tuple((row.id, row.name) for row in conn.execute(query.order_by(servers.c.last_seen.desc())))
+
     def set_tier(self, server: str, tier: str) -> bool:
         """Put a server into a tier; False: no such server."""
         with self._db.write() as conn:
