@@ -8,12 +8,12 @@ from foreshape_controller.decide.share import Claim, share
 
 pytestmark = pytest.mark.unit
 
-amounts = st.floats(0, 64)
+amounts = st.floats(0, 100)
 
 
 @st.composite
 def claims(draw):
-    rows = draw(st.lists(st.tuples(amounts, amounts, st.floats(0.1, 8)), min_size=1, max_size=12))
+    rows = draw(st.lists(st.tuples(st.floats(0, 4), st.floats(0, 16), st.floats(0.1, 8)), min_size=1, max_size=12))
     return [Claim(f"vm{i}", floor, floor + need, weight) for i, (floor, need, weight) in enumerate(rows)]
 
 
@@ -25,6 +25,10 @@ def test_weights_decide_where_needs_compete():
 def test_what_a_satisfied_server_leaves_goes_to_the_others():
     found = share(9.0, [Claim("a", 0, 1, 1), Claim("b", 0, 10, 1), Claim("c", 0, 10, 1)])
     assert found == {"a": 1.0, "b": 4.0, "c": 4.0}
+
+
+def test_a_heavy_server_is_full_before_a_small_light_one():
+    assert share(5.5, [Claim("a", 0, 4, 4), Claim("b", 0, 2, 1)]) == {"a": 4.0, "b": 1.5}
 
 
 def test_floors_are_given_even_where_they_do_not_fit():

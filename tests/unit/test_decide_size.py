@@ -112,6 +112,21 @@ def test_below_its_floor_a_server_grows_whatever_is_predicted():
     assert (found.choice, found.target, found.code) == (Choice.GROW, 0.4, "below_floor"), "10 % of 4 cores"
 
 
+def test_even_a_little_below_its_floor_is_too_little():
+    found = size(replace(CPU, allocation=0.38, peak=peak(0.1)), STANDARD)
+    assert (found.choice, found.target) == (Choice.GROW, 0.4), "5 % are less than the dead band, and a promise all the same"
+
+
+def test_a_ceiling_below_what_levers_reach_is_kept():
+    assert size(replace(CPU, ceiling=3.0, peak=peak(9.0)), STANDARD).target == 3.0
+
+
+def test_at_its_ceiling_a_server_stays_and_the_reason_says_so():
+    found = size(replace(CPU, allocation=4.0, peak=peak(5.0)), STANDARD)
+    assert (found.choice, found.code) == (Choice.HOLD, "at_ceiling")
+    assert "5.00 cores" in found.reason
+
+
 def test_a_raised_floor_holds_memory_up():
     assert size(replace(MEMORY, allocation=1500.0, raised_floor=2000.0), STANDARD).target == 2000.0
 
@@ -120,6 +135,8 @@ def test_the_forecast_is_worth_the_difference_to_the_last_half_hour():
     found = size(replace(CPU, peak=peak(3.0), seen=replace(QUIET, window_peak=1.95)), STANDARD)
     assert (found.target, found.reactive_target) == (3.0, 2.0)
     assert found.changed_by_forecast
+    held = size(replace(CPU, held=1.99), STANDARD)
+    assert (held.target, held.reactive_target) == (2.0, 1.0), "what earlier forecasts wanted is the forecast's doing as well"
     same = size(replace(CPU, peak=peak(3.0), seen=replace(QUIET, window_peak=3.0)), STANDARD)
     assert not same.changed_by_forecast
 

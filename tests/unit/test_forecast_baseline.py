@@ -75,6 +75,16 @@ def test_a_daily_rise_is_seen_before_it_comes():
     assert found.steps[0, 0, MEDIAN] == pytest.approx(3.0, abs=0.2)
 
 
+def test_a_daily_burst_that_means_do_not_show_is_seen_as_well():
+    burst = np.full(BINS_PER_DAY, 0.5)
+    burst[:6] = 3.0
+    found = predict(history([noisy(0.4, spread=0.01)], peaks=[np.tile(burst, 3)]))
+    assert found.peak30m[0, MEDIAN] == pytest.approx(3.0, abs=0.2)
+    assert found.steps[0, 0, MEDIAN] == pytest.approx(0.4, abs=0.1)
+    an_hour_before = predict(history([noisy(0.4, spread=0.01)], peaks=[np.tile(np.roll(burst, 12), 3)]))
+    assert an_hour_before.peak30m[0, MEDIAN] == pytest.approx(0.5, abs=0.2)
+
+
 def test_what_ran_into_its_cap_is_expected_to_want_more():
     flat = np.full(864, 1.0)
     capped = history([flat])

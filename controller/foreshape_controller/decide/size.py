@@ -113,6 +113,8 @@ class _Case:
             return case._grow(goal)
         if goal < self.facts.allocation:
             return case._shrink(goal)
+        if case.wanted > case.ceiling:
+            return case._hold("at_ceiling", f"wants {self._say(case.wanted)}, and {self._say(goal)} is the most it can have")
         return case._hold("at_target", f"{self._say(goal)} is what it should have")
 
     def _stop(self) -> tuple[str, str] | None:
