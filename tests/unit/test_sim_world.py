@@ -237,6 +237,13 @@ def test_every_unusable_lever_says_why_and_every_usable_one_has_a_range():
                 assert c.reason or c.highest > c.lowest >= 0 or c.highest == c.lowest == 1
 
 
+def test_memory_ranges_are_totals_as_the_real_door_says_them():
+    """Balloon up to the base, virtio-mem from the base to base and device."""
+    seen = Bed(spec(most_mib=4096.0)).read()
+    balloon, virtio = seen.capability(LeverName.MEM_BALLOON), seen.capability(LeverName.MEM_VIRTIO)
+    assert (balloon.highest, virtio.lowest, virtio.highest) == (2048.0, 2048.0, 4096.0)
+
+
 # faults
 
 

@@ -3,18 +3,18 @@
 from foreshape_controller.sim.guest import VIRTIO_BLOCK_MIB, SimVm
 from foreshape_wire.reading import Capability, LeverName
 
-LEAST_CAP = 0.01
-"""The kernel's smallest quota: 1 ms of a period of 100 ms."""
-LEAST_BALLOON_MIB = 128.0
+LEAST_CORES = 0.05
+LEAST_MIB = 64.0
+"""As on real hypervisors: below these a Linux guest stops being one."""
 
 
 def capabilities(vm: SimVm) -> tuple[Capability, ...]:
-    """All five levers, each with its range or its reason."""
+    """All five levers, each with its range or its reason. Memory ranges are the server's total."""
     return (_quota(vm), _guest(vm), _hotplug(vm), _balloon(vm), _virtio(vm))
 
 
 def _quota(vm: SimVm) -> Capability:
-    return Capability(lever=LeverName.CPU_QUOTA, lowest=LEAST_CAP, highest=float(vm.spec.most_cores), granule=0.01)
+    return Capability(lever=LeverName.CPU_QUOTA, lowest=LEAST_CORES, highest=float(vm.spec.most_cores), granule=0.01)
 
 
 def _guest(vm: SimVm) -> Capability:
@@ -34,11 +34,11 @@ def _hotplug(vm: SimVm) -> Capability:
 def _balloon(vm: SimVm) -> Capability:
     if not vm.spec.has_balloon:
         return Capability(lever=LeverName.MEM_BALLOON, reason="no balloon device")
-    return Capability(lever=LeverName.MEM_BALLOON, lowest=min(LEAST_BALLOON_MIB, vm.spec.mib), highest=vm.spec.mib, granule=1.0)
+    return Capability(lever=LeverName.MEM_BALLOON, lowest=min(LEAST_MIB, vm.spec.mib), highest=vm.spec.mib, granule=1.0)
 
 
 def _virtio(vm: SimVm) -> Capability:
-    room = vm.spec.most_mib - vm.spec.mib
-    if room <= 0:
+    spec = vm.spec
+    if spec.most_mib <= spec.mib:
         return Capability(lever=LeverName.MEM_VIRTIO, reason="no virtio-mem device")
-    return Capability(lever=LeverName.MEM_VIRTIO, lowest=0.0, highest=room, granule=VIRTIO_BLOCK_MIB)
+    return Capability(lever=LeverName.MEM_VIRTIO, lowest=spec.mib, highest=spec.most_mib, granule=VIRTIO_BLOCK_MIB)
