@@ -8,11 +8,17 @@ def bed():
 
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
-from foreshape_lab import Bed, Missing, packages
+from foreshape_lab import Agent, Bed, Controller, Guest, GuestSpec, Host, Missing, Record, Watch, packages
+
+FLOOR_SHARE_CPU, FLOOR_CORES, FLOOR_SHARE_MEMORY, FLOOR_MIB = 0.2, 0.2, 0.5, 112.0
+"""The lab's tier: foreshape_lab.programs.TIERS."""
 
 
 @contextmanager
@@ -24,3 +30,67 @@ def a_bed(hosts: int = 1) -> Iterator[Bed]:
         pytest.skip(str(e))
     with Bed(f"t{os.getpid():x}{secrets.token_hex(2)}", hosts) as bed:
         yield bed
+
+
+@dataclass
+class Scene:
+    """One host with guests, its agent and a controller: the whole product, running."""
+
+    bed: Bed
+    host: Host
+    controller: Controller
+    agent: Agent
+    guests: dict[str, Guest]
+    watch: Watch
+
+    def record(self, name: str) -> Record:
+        return self.watch[name]
+
+    def now(self, name: str) -> Any:
+        """The newest allocation of a guest, as virsh tells it."""
+        return self.record(name).allocations[-1]
+
+    def sequences(self) -> list[tuple[str, int, int]]:
+        """(epoch, first, last) of every unbroken run of report numbers that the controller has of this host."""
+        rows = self.controller.rows("select epoch, first, last from seen where host = ? order by at", self.host.name)
+        return [(r["epoch"], r["first"], r["last"]) for r in rows]
+
+    def reports(self) -> int:
+        return sum(last - first + 1 for _, first, last in self.sequences())
+
+
+@contextmanager
+def a_scene(*specs: GuestSpec, static_after_s: float = 600) -> Iterator[Scene]:
+    """A bed of one host with the whole product on it, watched from the first moment to the last."""
+    with a_bed() as bed:
+        host = bed.hosts[0]
+        guests = bed.start_all([(host, s) for s in specs])
+        for guest in guests:
+            if guest.spec.agent:
+                guest.wait_for_agent(90)
+        controller = Controller(bed).start()
+        agent = Agent(host, controller, static_after_s=static_after_s)
+        try:
+            agent.enrol().start().wait_for_report()
+            with Watch(guests, every_s=1.0) as watch:
+                scene = Scene(bed, host, controller, agent, {g.name: g for g in guests}, watch)
+                eventually(lambda: all(r.allocations for r in watch.records.values()), "a first look at every guest", 30)
+                yield scene
+        finally:
+            agent.kill()
+            controller.kill()
+
+
+def eventually(true: Callable[[], object], what: str, timeout_s: float, every_s: float = 0.25) -> Any:
+    """Poll with a deadline; what it was at last."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := true()):
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
+        time.sleep(every_s)
+    return answer
+
+
+def floor_of(spec: GuestSpec) -> tuple[float, float]:
+    """What the lab's tier guarantees a guest, in cores and MiB."""
+    cores, mib = spec.entitlement
+    return max(FLOOR_SHARE_CPU * cores, min(FLOOR_CORES, cores)), max(FLOOR_SHARE_MEMORY * mib, min(FLOOR_MIB, mib))

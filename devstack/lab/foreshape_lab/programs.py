@@ -60,7 +60,7 @@ granules: {cpu: 0.05, memory: 8.0}
 tiers:
   standard:
     cpu: {quantile: 0.9, floor_share: 0.2, floor_least: 0.2, hold_s: 12, shrink_step_share: 0.5, young_s: 12}
-    memory: {quantile: 0.9, floor_share: 0.5, floor_least: 112, hold_s: 12, shrink_step_share: 0.25, young_s: 12, margin_share: 0.5}
+    memory: {quantile: 0.9, floor_share: 0.5, floor_least: 112, hold_s: 12, shrink_step_share: 0.25, young_s: 12, margin_share: 0.7}
   guaranteed: {cpu: {hold_s: 12}, memory: {hold_s: 12}}
   economy: {cpu: {hold_s: 12}, memory: {hold_s: 12}}
 """
@@ -72,7 +72,7 @@ host = {host}
 interval_s = {interval_s}
 pressure_interval_s = 1
 static_after_s = {static_after_s}
-state_dir = {folder}
+state_dir = {folder}/state
 [controller]
 controller_url = https://controller:{port}
 ca_file = {ca}
@@ -188,14 +188,19 @@ class Agent(Program):
         self.environment: dict[str, str] = {}
         self.config = self.folder / "agent.conf"
         self.settings = {"interval_s": interval_s, "static_after_s": static_after_s, "host": host.name, "port": PORT}
+        self.state.mkdir(exist_ok=True)
         self.write_config()
 
     def write_config(self) -> None:
         self.config.write_text(AGENT_CONF.format(folder=self.folder, ca=self.controller.ca, **self.settings))
 
     @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
     def spool(self) -> Path:
-        return self.folder / "spool.sqlite"
+        return self.state / "spool.sqlite"
 
     def enrol(self) -> "Agent":
         """The operator makes a join token for this host; the agent trades it for its own at its start."""
@@ -230,6 +235,5 @@ class Agent(Program):
 
     def forget(self) -> None:
         """A new agent: no spool, no token."""
-        shutil.rmtree(self.folder)
-        self.folder.mkdir()
-        self.write_config()
+        shutil.rmtree(self.state)
+        self.state.mkdir()
