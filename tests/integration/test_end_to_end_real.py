@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(540)]
 
 IN_TIME_S = 15.0
 WEB, DB = hot_add("web", cpu="0.1", mem="16"), nova_like("db", cpu="0.1", mem="16")
-WEB_CORES, WEB_MIB, DB_CORES, DB_MIB = 1.1, 120, 0.5, 90
+WEB_CORES, WEB_MIB, DB_CORES, DB_MIB = 1.1, 104, 0.5, 90
 
 
 @dataclass

@@ -233,6 +233,12 @@ class Agent(Program):
             with suppress(ProcessLookupError):
                 os.kill(int(pid), how)
 
+    def end_of_host(self) -> None:
+        """The host went down, and this program with it: gather what is left of it here."""
+        if self.process is not None:
+            self.process.wait(30)
+            self.process = None
+
     def forget(self) -> None:
         """A new agent: no spool, no token."""
         shutil.rmtree(self.state)
