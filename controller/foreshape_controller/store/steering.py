@@ -1,7 +1,7 @@
 """What a host's agent is to do and to hold, in one snapshot: the content of the reply to a report."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 import msgspec
 from sqlalchemy import Connection, bindparam, select
@@ -54,21 +54,27 @@ def card_missing(conn: Connection, host: str) -> bool:
 def steer(conn: Connection, levels: Levels, host: HostName, now: float) -> Steering:
     """Read what the host should know now."""
     rows = conn.execute(_reported, {"host": host}).all()
-    projects = {row.id: row.project for row in rows}
+    projects = {row[0]: row[1] for row in rows}
     may_act = (o for o in open_orders(conn, host, now) if o.server in projects)
     return Steering(
         mode=levels.effective(host),
         orders=tuple(o for o in may_act if levels.effective(host, projects[o.server], o.server) is Mode.ACT),
-        guards=tuple(g for g in map(_guard, rows) if g is not None),
-        cards_wanted=any(row.card_host != host for row in rows),
+        guards=tuple(g for row in rows if (g := _guard(row[0], *row[2:6])) is not None),
+        cards_wanted=any(row[6] != host for row in rows),
     )
 
 
-def _guard(row: Any) -> Guard | None:
-    """Floor of the newest decision; a server that was never decided about keeps what was sold."""
-    if row.entitled_cpu is None or row.entitled_memory is None:
+@lru_cache(maxsize=65536)
+def _guard(
+    server: str, floor_cpu: float | None, floor_memory: float | None, sold_cpu: float | None, sold_memory: float | None
+) -> Guard | None:
+    """Floor of the newest decision; a server that was never decided about keeps what was sold.
+
+    Cached by its values, which seldom change: making 50 guards anew was a fifth of a report's whole cost.
+    """
+    if sold_cpu is None or sold_memory is None:
         return None
-    entitlement = Size(Cores(row.entitled_cpu), Memory(row.entitled_memory))
-    if row.floor_cpu is None or row.floor_memory is None:
-        return Guard(server=ServerId(row.id), floor=entitlement, entitlement=entitlement)
-    return Guard(server=ServerId(row.id), floor=Size(Cores(row.floor_cpu), Memory(row.floor_memory)), entitlement=entitlement)
+    entitlement = Size(Cores(sold_cpu), Memory(sold_memory))
+    if floor_cpu is None or floor_memory is None:
+        return Guard(server=ServerId(server), floor=entitlement, entitlement=entitlement)
+    return Guard(server=ServerId(server), floor=Size(Cores(floor_cpu), Memory(floor_memory)), entitlement=entitlement)
