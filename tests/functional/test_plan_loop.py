@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from decide_support import BALLOON, HOUR, NOW, MemoryStore, history, host, numbered, server, size_of
-from foreshape_controller.decide.tiers import BUILT_IN
+from foreshape_controller.decide.tiers import BUILT_IN, load_tiers
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings
 from foreshape_controller.model.history import BINS_PER_DAY
@@ -123,6 +123,15 @@ def test_what_was_wanted_within_the_hold_time_is_kept():
     store.wanted["cpu"] = {"vm1": 3.9}
     plan, _ = cycle(store)
     assert (plan.decisions[0].cpu.choice, plan.decisions[0].cpu.code) == (Choice.HOLD, "hold_time")
+
+
+def test_each_tier_holds_for_its_own_time():
+    tiers = load_tiers("tiers: {economy: {cpu: {hold_s: 3600}}}")
+    vms = [server("vm1", tier="economy"), server("vm2", tier="standard")]
+    store = world(vms, [[0.5] * BINS] * 2)
+    store.wanted["cpu"], store.wanted_at = {"vm1": 3.9, "vm2": 3.9}, NOW - 2 * HOUR
+    plan = PlanLoop(store, Baseline(), tiers).run_once(NOW)
+    assert {d.server: d.cpu.code for d in plan.decisions} == {"vm1": "peak_below", "vm2": "hold_time"}, "one hour and three"
 
 
 def test_a_forecast_is_used_again_until_it_is_old():

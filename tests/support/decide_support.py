@@ -129,6 +129,7 @@ class MemoryStore:
     cluster: ClusterView
     histories: dict[str, History]
     wanted: dict[str, dict[str, float]] = field(default_factory=dict)
+    wanted_at: float = NOW
     saved: list[Forecast] = field(default_factory=list)
     recorded: list[tuple[Plan, tuple[Order, ...]]] = field(default_factory=list)
 
@@ -151,4 +152,4 @@ class MemoryStore:
         self.recorded.append((plan, tuple(orders)))
 
     def recent_wanted(self, resource: str, since: float) -> dict[str, float]:
-        return self.wanted.get(resource, {})
+        return self.wanted.get(resource, {}) if self.wanted_at > since else {}

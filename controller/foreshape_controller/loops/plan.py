@@ -94,7 +94,7 @@ class PlanLoop:
         view = self._store.inventory.view(now)
         histories = self._read(view, now)
         forecasts = self._predict(histories, now)
-        plan = make_plan(view, self._known(histories, forecasts, now), now, ids)
+        plan = make_plan(view, self._known(view, histories, forecasts, now), now, ids)
         orders = orders_of(plan, self._settings.budget, ids)
         self._store.journal.record(plan, orders)
         _log.info("plan", **summary(plan, orders))
@@ -121,19 +121,21 @@ class PlanLoop:
         self._store.forecasts.save(forecast)
         return forecast
 
-    def _known(self, histories: Histories, forecasts: Forecasts, now: float) -> Known:
+    def _known(self, view: ClusterView, histories: Histories, forecasts: Forecasts, now: float) -> Known:
         return Known(
             forecasts=forecasts,
             histories=histories,
             tiers=self._tiers,
-            held={r: self._held(r, now) for r in RESOURCES},
+            held={r: self._held(r, view, now) for r in RESOURCES},
             limits=self._settings.limits,
         )
 
-    def _held(self, resource: str, now: float) -> Mapping[str, float]:
-        """The largest size wanted of each server, over the longest hold time of any tier."""
-        rules = [t.cpu if resource == "cpu" else t.memory for t in self._tiers.tiers.values()]
-        return self._store.journal.recent_wanted(resource, now - max(r.hold_s for r in rules))
+    def _held(self, resource: str, view: ClusterView, now: float) -> Mapping[str, float]:
+        """The largest size wanted of each server within its own tier's hold time."""
+        tiers = {s.id: self._tiers.of(s) for s in view.servers}
+        holds = {server: (t.cpu if resource == "cpu" else t.memory).hold_s for server, t in tiers.items()}
+        recent = {hold: self._store.journal.recent_wanted(resource, now - hold) for hold in set(holds.values())}
+        return {server: recent[hold][server] for server, hold in holds.items() if server in recent[hold]}
 
 
 def summary(plan: Plan, orders: tuple[Order, ...]) -> dict[str, object]:
