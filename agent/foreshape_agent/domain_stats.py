@@ -12,9 +12,8 @@ Stats = Mapping[str, int]
 
 # virDomainState, and the reasons that mean "on its way to or from another host" or "the guest crashed".
 _RUNNING, _BLOCKED, _PAUSED, _SHUTDOWN, _SHUTOFF, _CRASHED, _SUSPENDED = range(1, 8)
-STARTING = 11
+STARTING, _POSTCOPY = 11, 10
 _STATES = {
-    _RUNNING: DomainState.RUNNING,
     _BLOCKED: DomainState.RUNNING,
     _PAUSED: DomainState.PAUSED,
     _SHUTDOWN: DomainState.BUSY,
@@ -23,7 +22,7 @@ _STATES = {
     _SUSPENDED: DomainState.PAUSED,
 }
 _BY_REASON = {
-    (_RUNNING, 10): DomainState.MIGRATING,  # post-copy, at the destination
+    (_RUNNING, _POSTCOPY): DomainState.MIGRATING,  # post-copy, at the destination
     (_PAUSED, 2): DomainState.MIGRATING,
     (_PAUSED, 12): DomainState.MIGRATING,  # post-copy, at the source
     (_PAUSED, 13): DomainState.MIGRATING,  # post-copy failed: nobody may touch it
@@ -34,9 +33,10 @@ _BY_REASON = {
 
 def state(stats: Stats) -> DomainState:
     """The state, busy included: without the job lock libvirt leaves out what it has to ask QEMU for."""
-    pair = stats.get("state.state", 0), stats.get("state.reason", 0)
-    known = _BY_REASON.get(pair) or _STATES.get(pair[0], DomainState.PAUSED)
-    return DomainState.BUSY if known is DomainState.RUNNING and "balloon.rss" not in stats else known
+    number, reason = stats.get("state.state", 0), stats.get("state.reason", 0)
+    if number == _RUNNING and reason != _POSTCOPY:
+        return DomainState.RUNNING if "balloon.rss" in stats else DomainState.BUSY
+    return _BY_REASON.get((number, reason)) or _STATES.get(number, DomainState.PAUSED)
 
 
 def starting(stats: Stats) -> bool:

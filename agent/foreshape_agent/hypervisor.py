@@ -5,7 +5,7 @@ a domain's XML, its migration job and its cgroup are read once per instance and 
 a cycle; whatever acts on a domain looks first.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,19 +71,24 @@ class LibvirtHypervisor:
         self._patience, self._guests = Patience(most=4), Patience(most=1)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection and the thread."""
+        self._patience.close()
+        self._guests.close()
         self._disconnect("closed")
 
     # -- readings -------------------------------------------------------------------------------------------
 
     def read_domains(self) -> tuple[DomainReading, ...]:
         rows = self._bulk()
-        now, tick = self._clock.now(), self._clock.monotonic()
-        rows = [(domain.UUIDString(), domain, stats) for domain, stats in rows]
-        self._forget({uuid for uuid, _, _ in rows})
-        due = self._due(rows, tick)
-        readings = [self._row(uuid, domain, stats, (now, tick), fresh=uuid in due) for uuid, domain, stats in rows]
-        return tuple([r for r in readings if r is not None])
+        at = self._clock.now(), self._clock.monotonic()
+        self._cycle += 1
+        readings: dict[str, DomainReading | None] = {}
+        for number, (domain, stats) in enumerate(rows, self._cycle):
+            uuid = domain.UUIDString()
+            readings[uuid] = self._row(uuid, domain, stats, at, number)
+        for gone in self._known.keys() - readings.keys():
+            del self._known[gone]
+        return tuple([r for r in readings.values() if r is not None])
 
     def _bulk(self) -> list[Any]:
         """The one call. A QEMU that hangs holds it up; a second call finds that domain's job lock held and passes it over."""
@@ -125,36 +130,21 @@ class LibvirtHypervisor:
             self._ask(instance, domain)
         return instance.reading(stats, at, instance.by_kernel(), actual)
 
-    def _row(self, uuid: str, domain: Any, stats: dict[str, Any], at: tuple[float, float], *, fresh: bool) -> DomainReading | None:
+    def _row(self, uuid: str, domain: Any, stats: dict[str, Any], at: tuple[float, float], number: int) -> DomainReading | None:
         """One domain of the bulk call; None when it vanished meanwhile. One odd domain never stops the others."""
+        known = self._known.get(uuid)
+        if known is not None and known.libvirt_id == domain.ID() and not self._due(known, stats, at[1], number):
+            return known.reading(stats, at)
         try:
-            instance = self._look(uuid, domain, stats) if fresh else self._known[uuid]
+            return self._look(uuid, domain, stats).reading(stats, at)
         except HypervisorLost:
             raise
         except AgentError:
             return None
-        return instance.reading(stats, at)
 
-    def _due(self, rows: Sequence[tuple[str, Any, dict[str, Any]]], now: float) -> set[str]:
-        """Whose XML and job to look at in this cycle: new or visibly changed domains, and those whose turn it is."""
-        self._cycle += 1
-        due = set()
-        for number, (uuid, domain, stats) in enumerate(rows, self._cycle):
-            known = self._known.get(uuid)
-            turn = number % HINT_TURNS == 0
-            if (
-                known is None
-                or known.libvirt_id != domain.ID()
-                or known.changed(stats)
-                or (turn and known.hinted(now))
-                or number % TURNS == 0
-            ):
-                due.add(uuid)
-        return due
-
-    def _forget(self, present: set[str]) -> None:
-        for gone in self._known.keys() - present:
-            del self._known[gone]
+    def _due(self, known: Instance, stats: dict[str, Any], now: float, number: int) -> bool:
+        """Whether to look at a domain's XML and job in this cycle: it has changed, or it is its turn."""
+        return known.changed(stats) or (number % HINT_TURNS == 0 and (number % TURNS == 0 or known.hinted(now)))
 
     def _look(self, uuid: str, domain: Any, stats: dict[str, Any]) -> Instance:
         """Read a domain's XML and job anew; a new instance is examined once. Raises DomainGone."""
