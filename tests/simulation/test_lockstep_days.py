@@ -63,7 +63,7 @@ def test_every_order_ends(run):
     assert sum(told.values()) == run.store.journal.counts()["orders"] > 100
     still_open = [o for o in run.orders() if o.status == "open"]
     assert all(o.order.expires_at > run.bed.now for o in still_open)
-    assert told["applied"] > 0.9 * sum(told.values())
+    assert told["applied"] > 0.97 * sum(told.values())  # an agent that must refuse plan after plan is not listened to
 
 
 def test_no_resource_of_an_order_is_carried_out_twice(run):

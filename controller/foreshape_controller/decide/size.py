@@ -18,6 +18,9 @@ from foreshape_wire.reading import Capability
 CONFIDENT = 0.5
 """Memory demand trusted less than this (resident set only) never shrinks a server."""
 
+LEAST_MARGIN_MIB = 64.0
+"""Room above the working set that the agent insists on (its ``memory_margin_mib``): to order less is to be refused each time."""
+
 UNITS = {"cpu": "cores", "memory": "MiB"}
 
 
@@ -222,7 +225,7 @@ class _Case:
         """Memory in use now and room above it; nothing for CPU, which can be given back in a moment."""
         if self.facts.resource != "memory" or self.facts.seen.latest is None:
             return 0.0
-        return self.facts.seen.latest * (1 + self.rules.margin_share)
+        return self.facts.seen.latest + max(LEAST_MARGIN_MIB, self.rules.margin_share * self.facts.seen.latest)
 
     # -- words --------------------------------------------------------------------------------------------------
 
