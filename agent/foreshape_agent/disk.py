@@ -74,10 +74,11 @@ def _guarded(call: Callable[[], T]) -> T:
 
 def _connect(path: str) -> sqlite3.Connection:
     if path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 256")  # 1 MiB beside the file, not 4: small disks are the ones that fill
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version not in {0, SCHEMA}:
         connection.close()

@@ -229,7 +229,7 @@ def _read(path: Path) -> str:
 
 def _write(path: Path, token: str) -> None:
     """Whole or not at all, readable by the agent only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     partial.unlink(missing_ok=True)
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

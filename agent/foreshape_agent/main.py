@@ -1,12 +1,13 @@
 """``foreshape-agent``: composition, signals, the service manager, and the loop around the cycle."""
 
 import argparse
+import fcntl
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.configure(settings.log_level)
         if asked.enrol:
             return _enrol(settings, asked.enrol)
-        return _once(settings) if asked.once else _serve(settings, asked.config_file)
+        with alone(settings):
+            return _once(settings) if asked.once else _serve(settings, asked.config_file)
     except ConfigError as e:
         print(f"foreshape-agent: {e}", file=sys.stderr)
         return 2
@@ -63,6 +65,25 @@ def build(settings: Settings, hypervisor: Hypervisor, clock: Clock) -> Cycle:
     spool = Spool(settings.spool_path, max_reports=settings.spool_reports, buffer_reports=settings.buffer_reports)
     doors = Doors(hypervisor=hypervisor, read_host=lambda: read_host(clock), spool=spool, link=_link(settings), clock=clock)
     return Cycle(doors, settings)
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """The only agent on its spool: two would give the same numbers, and pull the same levers. The kernel frees it with the process."""
+    path = Path(settings.state_dir) / "lock"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = path.open("a")
+    except OSError as e:
+        raise ConfigError(f"[agent] state_dir {settings.state_dir} cannot be written: {e}") from e
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise AgentError(
+                f"another foreshape-agent works in {settings.state_dir}: stop it first, or give this one another state_dir"
+            ) from e
+        yield
 
 
 def _link(settings: Settings) -> HttpLink:

@@ -166,3 +166,22 @@ def test_a_hypervisor_that_is_not_there_is_reported_not_crashed(program: Program
     assert "Traceback" not in done.stderr
     assert program.web.reports[0].samples == ()
     assert "hypervisor lost" in program.web.reports[0].note
+
+
+def test_two_agents_never_share_a_spool(program: Program) -> None:
+    process = program.start()
+    until(lambda: len(program.web.reports) >= 1, "a first report")
+    second = program.once("--once")
+    assert second.returncode == 1
+    assert "another foreshape-agent works in" in second.stderr
+    process.kill()
+    ended(process)
+    assert program.once("--once").returncode == 0  # a killed agent leaves no lock behind
+
+
+def test_a_state_folder_that_cannot_be_written_is_a_mistake_in_the_file(program: Program) -> None:
+    program.configure(state_dir=str(program.folder / "agent.conf" / "state"))
+    done = program.once("--once")
+    assert done.returncode == 2
+    assert "state_dir" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,6 +1,9 @@
 """The spool on real files: restarts, thinning, full and read-only disks, torn and foreign files."""
 
+import os
 import sqlite3
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -251,3 +254,31 @@ def test_a_cycle_on_a_full_disk_still_reports_acts_and_says_what_is_wrong(tmp_pa
     assert [o.verdict for o in b.controller.outcomes()] == [Verdict.APPLIED]
     assert "in memory" in b.last.note
     assert b.spool.waiting() == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 4 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], check=False).returncode == 0
+    if not mounted:
+        pytest.skip("mounting a small disk needs root")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_disk_that_others_fill_and_free_again(small_disk: Path) -> None:
+    b = bed(path=small_disk / "s", static_after_s=86400.0)
+    b.run(3)
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space"):
+        ballast.write_bytes(b"x" * 2**22)
+    b.controller.down = True
+    assert "in memory" in b.run(60)
+    b.controller.down = False
+    ballast.unlink()
+    assert "in memory" not in b.run(4)
+    assert b.spool.waiting() == 0
+    assert len({(r.epoch, r.sequence) for r in b.controller.reports}) == 67  # 3 + 60 + 4: none lost
+    assert len({r.taken_at for r in b.controller.reports}) == 67
