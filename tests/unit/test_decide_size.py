@@ -64,6 +64,11 @@ def test_memory_keeps_the_working_set_and_its_margin():
     assert found.target >= 1200.0
 
 
+def test_a_small_working_set_keeps_the_room_the_agent_insists_on():
+    small = replace(MEMORY, peak=peak(50), seen=replace(QUIET_MIB, latest=100.0, hold_peak=100.0))
+    assert size(small, STANDARD).wanted == 164.0, "20 % of 100 are less than 64 MiB"
+
+
 def test_whole_vcpus_shrink_one_at_a_time_where_a_step_is_less():
     one_by_one = msgspec.structs.replace(STANDARD, cpu=msgspec.structs.replace(STANDARD.cpu, shrink_step_share=0.1))
     found = size(replace(CPU, allocation=4.0, levers=(HOTPLUG,), peak=peak(0.5)), one_by_one)

@@ -1,5 +1,6 @@
 """A plan over many servers: every server has its answer, hosts are not overfilled, and the order of servers does not matter."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -139,6 +140,13 @@ def test_orders_stay_within_the_budget_of_each_host():
     plan = make_plan(view(vms, [host("hv0"), host("hv1")]), known(vms), NOW, numbered())
     orders = orders_of(plan, Budget(orders=10, orders_per_host=2), numbered())
     assert sorted(o.server for o in orders) == ["vm0", "vm1", "vm2", "vm3"]
+
+
+def test_what_the_guests_kernel_keeps_counts_as_in_use():
+    vm = sample("vm1", memory=1000.0)
+    vm = msgspec.structs.replace(vm, memory=msgspec.structs.replace(vm.memory, usable=Memory(2800.0)))
+    seen = observe(history([[1000.0] * 40], resource="memory"), {"vm1": 3000.0}, [server(last=vm)], NOW)["vm1"]
+    assert seen.latest == 1296.0, "4096 given, 2800 usable: 296 more than its demand are the kernel's own"
 
 
 def test_what_was_seen_lately_is_taken_from_the_right_bins():

@@ -21,8 +21,6 @@ CONFIDENT = 0.5
 LEAST_MARGIN_MIB = 64.0
 """Room above the working set that the agent insists on (its ``memory_margin_mib``): to order less is to be refused each time."""
 
-UNITS = {"cpu": "cores", "memory": "MiB"}
-
 
 @dataclass(frozen=True)
 class Seen:
