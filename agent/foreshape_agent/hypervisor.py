@@ -45,6 +45,9 @@ HINT_TURNS, TURNS = 3, 60
 ANSWER_S, ANSWER_EACH_S = 3.0, 0.02
 """A bulk call takes about 3 ms a domain; one that takes longer than this waits for a QEMU that hangs."""
 
+CHANGE_S = 8.0
+"""A change takes milliseconds; libvirt itself gives an unplug 5 s. What is late may still come."""
+
 GUEST_WAIT_S = 2.0
 """libvirt itself gives a guest agent 5 s. Its time-out is not shortened: it is the domain's, and Nova's snapshots use it."""
 
@@ -106,9 +109,9 @@ class LibvirtHypervisor:
             rows: list[Any] = self._wait(lambda: conn.getAllDomainStats(GROUPS, NOWAIT))
         return rows
 
-    def _wait(self, call: Callable[[], Any]) -> Any:
-        """The call's answer, or DomainBusy: libvirt waits for a hung QEMU without end."""
-        patience_s = ANSWER_S + ANSWER_EACH_S * len(self._known)
+    def _wait(self, call: Callable[[], Any], patience_s: float = 0.0) -> Any:
+        """The call's answer, or DomainBusy: libvirt waits for a hung QEMU, and for some guest agents, without end."""
+        patience_s = patience_s or ANSWER_S + ANSWER_EACH_S * len(self._known)
         try:
             return self._patience.wait_for(call, patience_s)
         except Late as e:
@@ -226,12 +229,12 @@ class LibvirtHypervisor:
         quota = -1 if cap is None else max(LEAST_QUOTA_US, round(cap.cores * PERIOD_US))
         words = {"global_quota": quota} if cap is None else {"global_period": PERIOD_US, "global_quota": quota}
         with self._act(server) as (domain, _):
-            domain.setSchedulerParametersFlags(words, LIVE)
+            self._wait(lambda: domain.setSchedulerParametersFlags(words, LIVE), CHANGE_S)
 
     def set_guest_vcpus(self, server: ServerId, count: int) -> None:
         with self._act(server) as (domain, instance):
             instance.guest_online = None
-            domain.setVcpusFlags(count, libvirt.VIR_DOMAIN_VCPU_GUEST)
+            self._wait(lambda: domain.setVcpusFlags(count, libvirt.VIR_DOMAIN_VCPU_GUEST), CHANGE_S)
 
     def set_vcpus(self, server: ServerId, count: int) -> None:
         with self._act(server) as (domain, instance):
@@ -241,7 +244,7 @@ class LibvirtHypervisor:
                 )
             instance.guest_online = None
             try:
-                domain.setVcpusFlags(count, LIVE)
+                self._wait(lambda: domain.setVcpusFlags(count, LIVE), CHANGE_S)
             except libvirt.libvirtError as e:
                 # An unplug that the guest has not finished in 5 s is still asked for: later readings tell.
                 if e.get_error_code() != libvirt.VIR_ERR_OPERATION_TIMEOUT:
@@ -249,7 +252,7 @@ class LibvirtHypervisor:
 
     def set_balloon(self, server: ServerId, memory: Memory) -> None:
         with self._act(server) as (domain, _):
-            domain.setMemoryFlags(memory.kib, LIVE)
+            self._wait(lambda: domain.setMemoryFlags(memory.kib, LIVE), CHANGE_S)
 
     def set_virtio_mem(self, server: ServerId, memory: Memory) -> None:
         with self._act(server) as (domain, instance):
@@ -257,11 +260,11 @@ class LibvirtHypervisor:
                 device = domain_xml.request_virtio(instance.text, memory.kib)
             except domain_xml.NotADomain as e:
                 raise LeverRejected(str(e)) from e
-            domain.updateDeviceFlags(device, LIVE)
+            self._wait(lambda: domain.updateDeviceFlags(device, LIVE), CHANGE_S)
 
     def set_stats_period(self, server: ServerId, seconds: int) -> None:
         with self._act(server) as (domain, _):
-            domain.setMemoryStatsPeriod(seconds, LIVE)
+            self._wait(lambda: domain.setMemoryStatsPeriod(seconds, LIVE), CHANGE_S)
 
     @contextmanager
     def _act(self, server: ServerId) -> Iterator[tuple[Any, Instance]]:

@@ -1,6 +1,7 @@
 """The libvirt door and the levers on real guests: every effect is seen by the guest itself, or measured on the host."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -281,6 +282,26 @@ def test_libvirt_killed_and_started_again_is_lost_then_found_by_the_same_door(ho
     assert pull(door, elastic, LeverName.CPU_QUOTA, 2).verdict is Verdict.APPLIED
 
 
+def test_a_libvirt_that_hangs_is_lost_in_seconds_and_found_when_it_goes_on(host: Host, door: LibvirtHypervisor, elastic: Guest) -> None:
+    signal = "kill -{} $(cat /run/libvirt/libvirtd.pid)"
+    host.run_in(["sh", "-c", signal.format("STOP")])
+    try:
+        started = CLOCK.monotonic()
+        with pytest.raises(HypervisorLost):
+            door.read_domains()
+        assert CLOCK.monotonic() - started < 10
+    finally:
+        host.run_in(["sh", "-c", signal.format("CONT")])
+
+    def found() -> bool:
+        try:
+            return bulk(door, elastic).state is DomainState.RUNNING
+        except HypervisorLost:
+            return False
+
+    wait_until(found, "libvirt going on", 30)
+
+
 def test_a_guest_killed_between_two_cycles_is_absent_and_its_orders_find_it_gone_or_off(
     door: LibvirtHypervisor, elastic: Guest, nova: Guest
 ) -> None:
@@ -315,3 +336,30 @@ def test_a_guest_without_balloon_and_agent_gives_its_reasons(host: Host, door: L
         assert (reading.entitlement.cpu.cores, reading.entitlement.memory.mib) == (1.0, 160.0)
     finally:
         bare.remove()
+
+
+def test_a_migrating_domain_is_data_and_nobody_resizes_it() -> None:
+    with a_bed(hosts=2) as bed:
+        source, target = bed.hosts
+        guest = source.start(nova_like("traveller", mem="60")).wait_for_agent()
+        door = LibvirtHypervisor(source.uri, CLOCK)
+        assert bulk(door, guest).state is DomainState.RUNNING
+        words = f"virsh -q -c {source.uri} migrate --live --p2p --bandwidth 1 {guest.name} qemu+tcp://{target.name}/system".split()
+        with subprocess.Popen(words, stderr=subprocess.PIPE) as migration:  # 1 MiB/s: it will not end by itself
+            try:
+                # A job leaves a trace in libvirt's status file; every third cycle looks for it.
+                wait_until(lambda: bulk(door, guest).state is DomainState.MIGRATING, "the migration being seen", 30)
+                reading = bulk(door, guest)
+                assert reading.note == "domain is migrating"
+                assert reading.cpu is not None
+                started = CLOCK.monotonic()
+                with pytest.raises(DomainBusy):
+                    door.set_balloon(server(guest), Memory(160))
+                assert CLOCK.monotonic() - started < 2  # libvirt alone would wait half a minute for the job
+                assert pull(door, guest, LeverName.CPU_QUOTA, 0.5).code == "lever_unusable"
+            finally:
+                source.virsh("domjobabort", guest.name)
+                migration.communicate(timeout=30)
+        wait_until(lambda: bulk(door, guest).state is DomainState.RUNNING, "the migration being over", 30)
+        assert pull(door, guest, LeverName.CPU_QUOTA, 0.5).verdict is Verdict.APPLIED
+        door.close()
