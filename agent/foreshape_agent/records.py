@@ -66,12 +66,15 @@ class Row(msgspec.Struct):
     body: bytes
     outcomes: tuple[Outcome, ...]
     gap: Gap | None
+    whole: bytes = b""
+    """The report as it is sent, while it is known anyway."""
 
     @classmethod
     def of(cls, number: int, report: HostReport) -> "Row":
         """A report as it is kept."""
         bare = encode(msgspec.structs.replace(report, outcomes=(), gap=None))
-        return cls(number, report.epoch, report.sequence, report.taken_at, zlib.compress(bare, 1), report.outcomes, report.gap)
+        whole = encode(report) if report.outcomes or report.gap else bare
+        return cls(number, report.epoch, report.sequence, report.taken_at, zlib.compress(bare, 1), report.outcomes, report.gap, whole)
 
     @classmethod
     def read(cls, columns: Sequence[Any]) -> "Row":
@@ -86,15 +89,17 @@ class Row(msgspec.Struct):
     def renumber(self, epoch: str, sequence: int) -> None:
         """Another number, in the body too."""
         report = msgspec.json.decode(zlib.decompress(self.body), type=HostReport)
-        self.epoch, self.sequence = epoch, sequence
+        self.epoch, self.sequence, self.whole = epoch, sequence, b""
         self.body = zlib.compress(encode(msgspec.structs.replace(report, epoch=epoch, sequence=sequence)), 1)
 
     def heir_of(self, gone: "Row") -> None:
         """Take over the outcomes and the time of a report that cannot be kept."""
-        self.outcomes, self.gap = self.outcomes + gone.outcomes, joined(gone, self.gap)
+        self.outcomes, self.gap, self.whole = self.outcomes + gone.outcomes, joined(gone, self.gap), b""
 
     def message(self) -> bytes:
         """The report as it is sent."""
+        if self.whole:
+            return self.whole
         report = msgspec.json.decode(zlib.decompress(self.body), type=HostReport)
         return encode(msgspec.structs.replace(report, outcomes=self.outcomes, gap=self.gap))
 

@@ -183,6 +183,7 @@ class Spool:
         if len(self._buffer) == self._buffer.maxlen:
             oldest = self._buffer.popleft()
             (self._buffer[0] if self._buffer else row).heir_of(oldest)
+        row.whole = b""  # memory is what this buffer is short of
         self._buffer.append(row)
         return row
 

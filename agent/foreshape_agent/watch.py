@@ -52,6 +52,8 @@ class Trail:
     reading: DomainReading
     pulse: demand.Pulse
     sample: VmSample | None = None
+    base: DomainReading | None = None
+    """The reading that the sample began with."""
     reported: DomainReading | None = None
     """The reading that the last report ended with."""
     guest_vcpus: int | None = None
@@ -100,6 +102,8 @@ class Watch:
         """The sample that is reported: a look in between must not shorten its window."""
         trail = self._trails[sight.server]
         before, trail.reported = trail.reported, sight.reading
+        if before is trail.base and sight.sample is trail.sample:
+            return sight.sample
         try:
             return self._sample(before, sight.reading, trail.pulse, sight.guest_vcpus)
         except ValueError as e:
@@ -124,7 +128,7 @@ class Watch:
         trail.guest_vcpus = _online(reading, trail.guest_vcpus)
         sample = self._sample(old.reading if old else None, reading, trail.pulse, trail.guest_vcpus)
         sight = Sight(reading, sample, trail.guest_vcpus, trail.sample)
-        trail.reading, trail.sample = reading, sample
+        trail.base, trail.reading, trail.sample = old.reading if old else None, reading, sample
         self._set_period(trail)
         return sight
 

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from core_support import WebController, until
+from doors_support import FakeClock
+from foreshape_agent.config import Settings
+from foreshape_agent.main import run
 
 pytestmark = pytest.mark.functional
 
@@ -62,6 +65,57 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 def ended(process: subprocess.Popen[str]) -> int:
     return process.wait(timeout=30)
+
+
+class Script:
+    """A cycle that writes down when it was called, on a clock that a stop event moves; some calls take or break."""
+
+    def __init__(self, until_s: float, takes_s: float = 0.0, broken: bool = False) -> None:
+        self.clock, self.calls, self.end = FakeClock(), list[tuple[str, float]](), until_s
+        self.start, self.takes_s, self.broken = self.clock.monotonic(), takes_s, broken
+
+    def run_once(self) -> str:
+        self.calls.append(("cycle", round(self.clock.monotonic() - self.start, 3)))
+        self.clock.sleep(self.takes_s)
+        if self.broken:
+            raise RuntimeError("nobody expected this")
+        return ""
+
+    def peek(self) -> int:
+        self.calls.append(("peek", round(self.clock.monotonic() - self.start, 3)))
+        return 0
+
+    def is_set(self) -> bool:
+        return self.clock.monotonic() - self.start >= self.end
+
+    def wait(self, seconds: float) -> None:
+        self.clock.sleep(seconds)
+
+
+def played(script: Script, **options: float) -> list[tuple[str, float]]:
+    run(script, Settings(**options), script.clock, script)  # type: ignore[arg-type]
+    return script.calls
+
+
+def test_a_look_for_pressure_lies_between_two_cycles() -> None:
+    assert played(Script(until_s=21)) == [("cycle", 0), ("peek", 5), ("cycle", 10), ("peek", 15), ("cycle", 20)]
+    assert played(Script(until_s=21), pressure_interval_s=0) == [("cycle", 0), ("cycle", 10), ("cycle", 20)]
+
+
+def test_a_cycle_that_takes_long_is_followed_at_once_and_not_made_up_for() -> None:
+    assert played(Script(until_s=50, takes_s=24)) == [("cycle", 0), ("cycle", 24), ("cycle", 48)]
+
+
+def test_a_cycle_that_breaks_is_tried_again_but_feeds_no_watchdog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    heard.bind(str(tmp_path / "notify"))
+    heard.setblocking(False)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    assert len(played(Script(until_s=21, broken=True), pressure_interval_s=0)) == 3
+    with pytest.raises(BlockingIOError):
+        heard.recv(100)
+    played(Script(until_s=1))
+    assert heard.recv(100) == b"WATCHDOG=1"
 
 
 def test_one_cycle_reports_and_says_so(program: Program) -> None:
