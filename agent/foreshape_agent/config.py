@@ -75,7 +75,7 @@ class Settings:
         "/var/lib/foreshape-agent", "agent", "Folder of the spool and of the agent's token; readable by the agent only."
     )
     controller_url: str = _option(
-        "", "controller", "Where the controller listens, such as https://foreshape.example.org:8790. Must be set."
+        "", "controller", "Where the controller listens, such as https://foreshape.example.org:8470. Must be set."
     )
     ca_file: str = _option("", "controller", "CA bundle (PEM) that signed the controller's certificate. Empty: the system's.")
     insecure: bool = _option(
@@ -219,7 +219,7 @@ def check(settings: Settings, path: str | Path) -> Settings:
             )
     if not settings.controller_url.startswith(("https://", "http://")):
         raise ConfigError(
-            f"{path}: [controller] controller_url is {settings.controller_url!r}: write where the controller listens, such as https://foreshape.example.org:8790"
+            f"{path}: [controller] controller_url is {settings.controller_url!r}: write where the controller listens, such as https://foreshape.example.org:8470"
         )
     if settings.pressure_interval_s > settings.interval_s:
         raise ConfigError(

@@ -11,7 +11,7 @@ from foreshape_agent.errors import ConfigError
 pytestmark = pytest.mark.contract
 
 SHIPPED = Path(__file__).parents[2] / "etc" / "foreshape" / "agent.conf"
-GOOD = "[controller]\ncontroller_url = https://controller:8790\n"
+GOOD = "[controller]\ncontroller_url = https://controller:8470\n"
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -43,12 +43,12 @@ def test_every_option_is_in_the_shipped_file_commented_at_its_default_with_a_rea
 
 def test_the_shipped_file_uncommented_means_the_defaults(tmp_path: Path) -> None:
     text = "\n".join(line[1:] if line.startswith("#") and not line.startswith("# ") else line for line in SHIPPED.read_text().splitlines())
-    text = text.replace("controller_url =", "controller_url = https://controller:8790")
-    assert load(written(tmp_path, text)) == Settings(controller_url="https://controller:8790")
+    text = text.replace("controller_url =", "controller_url = https://controller:8470")
+    assert load(written(tmp_path, text)) == Settings(controller_url="https://controller:8470")
 
 
 def test_defaults_are_all_that_is_needed_beside_the_controller(tmp_path: Path) -> None:
-    assert load(written(tmp_path, GOOD)) == Settings(controller_url="https://controller:8790")
+    assert load(written(tmp_path, GOOD)) == Settings(controller_url="https://controller:8470")
 
 
 def test_values_come_with_their_types(tmp_path: Path) -> None:

@@ -172,9 +172,9 @@ def test_half_a_reply_is_a_link_that_is_down(tmp_path: Path) -> None:
 def test_http_is_for_the_loopback_unless_the_operator_insists(tmp_path: Path) -> None:
     tokens = TokenStore(tmp_path / "token")
     with pytest.raises(ConfigError, match="write https"):
-        HttpLink("http://controller:8790", tokens, host=HOST)
-    HttpLink("http://controller:8790", tokens, host=HOST, trust=Trust(insecure=True))
-    HttpLink("http://[::1]:8790", tokens, host=HOST)
+        HttpLink("http://controller:8470", tokens, host=HOST)
+    HttpLink("http://controller:8470", tokens, host=HOST, trust=Trust(insecure=True))
+    HttpLink("http://[::1]:8470", tokens, host=HOST)
 
 
 def a_certificate(folder: Path) -> Path:
@@ -215,7 +215,7 @@ def test_only_a_controller_whose_certificate_is_known_gets_the_token(tmp_path: P
 def test_a_ca_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("not a certificate")
     with pytest.raises(ConfigError, match="ca_file"):
-        HttpLink("https://controller:8790", TokenStore(tmp_path / "token"), host=HOST, trust=Trust(ca_file=str(tmp_path / "ca.pem")))
+        HttpLink("https://controller:8470", TokenStore(tmp_path / "token"), host=HOST, trust=Trust(ca_file=str(tmp_path / "ca.pem")))
 
 
 def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def bed(*domains: FakeDomain, path: str | Path = ":memory:", **options: object) 
     for domain in domains or (FakeDomain(server=VM),):
         hypervisor.add(domain)
     controller, spool = FakeController(clock), Spool(path)
-    settings = Settings(**({"host": HOST, "controller_url": "https://controller:8790"} | options))  # type: ignore[arg-type]
+    settings = Settings(**({"host": HOST, "controller_url": "https://controller:8470"} | options))  # type: ignore[arg-type]
     return Bed(clock, hypervisor, controller, spool, settings, _cycle(clock, hypervisor, controller, spool, settings))
 
 
