@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from foreshape_agent.domain_xml import Card
-from foreshape_wire.quantity import Cores, Memory
+from foreshape_wire.quantity import MAX_MIB, Cores, Memory
 from foreshape_wire.reading import CpuReading, DomainState, IoReading, MemoryReading, VcpuReading
 
 Stats = Mapping[str, int]
@@ -87,9 +87,9 @@ def memory(stats: Stats, card: Card, actual_kib: int | None = None) -> MemoryRea
         available=_kib(get("balloon.available")),
         usable=_kib(get("balloon.usable")),
         unused=_kib(get("balloon.unused")),
-        swap_in_bytes=_bytes(get("balloon.swap_in")),
-        swap_out_bytes=_bytes(get("balloon.swap_out")),
-        major_faults=get("balloon.major_fault"),
+        swap_in_bytes=_count(get("balloon.swap_in"), 1024),
+        swap_out_bytes=_count(get("balloon.swap_out"), 1024),
+        major_faults=_count(get("balloon.major_fault")),
         guest_updated_at=get("balloon.last-update") or None,
         stats_period_s=card.stats_period,
         virtio_current=Memory(card.virtio.current) if card.virtio else None,
@@ -97,12 +97,16 @@ def memory(stats: Stats, card: Card, actual_kib: int | None = None) -> MemoryRea
     )
 
 
+MOST_KIB, MOST_COUNT = int(MAX_MIB * 1024), 2**52
+"""The guest itself says how much it has free and swapped: what cannot be is not believed."""
+
+
 def _kib(value: int | None) -> Memory | None:
-    return None if value is None else Memory(value / 1024)
+    return None if value is None or value > MOST_KIB else Memory(value / 1024)
 
 
-def _bytes(kib: int | None) -> int | None:
-    return None if kib is None else kib * 1024
+def _count(value: int | None, unit: int = 1) -> int | None:
+    return None if value is None or value > MOST_COUNT else value * unit
 
 
 def io(stats: Stats) -> IoReading | None:

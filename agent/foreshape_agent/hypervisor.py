@@ -136,13 +136,13 @@ class LibvirtHypervisor:
     def _row(self, uuid: str, domain: Any, stats: dict[str, Any], at: tuple[float, float], number: int) -> DomainReading | None:
         """One domain of the bulk call; None when it vanished meanwhile. One odd domain never stops the others."""
         known = self._known.get(uuid)
-        if known is not None and known.libvirt_id == domain.ID() and not self._due(known, stats, at[1], number):
-            return known.reading(stats, at)
         try:
-            return self._look(uuid, domain, stats).reading(stats, at)
+            if known is None or known.libvirt_id != domain.ID() or self._due(known, stats, at[1], number):
+                known = self._look(uuid, domain, stats)
+            return known.reading(stats, at)
         except HypervisorLost:
             raise
-        except AgentError:
+        except (AgentError, ValueError):  # gone, or with numbers that cannot be
             return None
 
     def _due(self, known: Instance, stats: dict[str, Any], now: float, number: int) -> bool:

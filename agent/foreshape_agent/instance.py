@@ -52,14 +52,14 @@ class Instance:
         if run_dir is None:
             self._note = "throttled time unknown: the hypervisor is on another machine"
             return None, ""
+        boot, born = None, ""
         try:
             pid = self._pid = cgroup.qemu_pid(run_dir, identity.name, identity.server)
             boot, born = cgroup.boot_vcpus(pid), cgroup.started_at(pid)
             self._group = cgroup.cpu_group(pid)
+            self._stat_files = self._find_stat_files(self._group)
         except (cgroup.Unreadable, OSError) as e:
             self._note = f"throttled time unknown: {e}"
-            return None, ""
-        self._stat_files = self._find_stat_files(self._group)
         return boot, born
 
     def _find_stat_files(self, group: Path) -> tuple[str, ...]:

@@ -287,6 +287,15 @@ def test_whatever_is_missing_a_reading_is_made(missing: set[str]) -> None:
     domain_stats.io(stats)
 
 
+@given(lie=st.integers(2**54, 2**64 - 1))
+def test_a_guest_that_lies_about_its_memory_is_not_believed_and_breaks_nothing(lie: int) -> None:
+    told = {f"balloon.{word}": lie for word in ("available", "usable", "unused", "swap_in", "swap_out", "major_fault")}
+    memory = domain_stats.memory(STATS | told, domain_xml.parse(xml()))
+    assert memory is not None
+    assert memory.current.mib == 1024  # QEMU's word, not the guest's
+    assert {memory.available, memory.usable, memory.unused, memory.swap_in_bytes, memory.swap_out_bytes, memory.major_faults} == {None}
+
+
 # -- the kernel's files -------------------------------------------------------------------------------------
 
 
