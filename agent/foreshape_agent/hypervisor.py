@@ -318,8 +318,8 @@ class LibvirtHypervisor:
     def _abandon(self) -> None:
         """Leave the connection to the call that hangs on it, and go on with another.
 
-        libvirt before 9.1 can lose the wake-up of a second thread on one connection: its call then waits for the
-        first thread's answer. So no two calls ever share one.
+        libvirt's client (seen with 9.0) can lose the wake-up of a second thread on one connection: its call then waits
+        for the first thread's answer. So no two calls ever share one.
         """
         self._conn = None
 
