@@ -44,7 +44,7 @@ def summarize(bed: Bed, watch: Watch, took_s: float) -> Outcome:
         *_counted(bed, counts, watch),
         *_example(bed.controller),
         "",
-        "SIMULATED loads show that the product works; they prove no saving on yours. Mode was act here: the product's default is advise.",
+        "SIMULATED servers show that the product works; they prove no saving on yours. Mode was act here: the product's default is advise.",
     ]
     return Outcome(rows, counts, watch.breaches, "\n".join(lines))
 

@@ -1,0 +1,103 @@
+"""The operator's command against the controller's real API, over a simulated cloud of half an hour."""
+
+import json
+import logging
+
+import pytest
+import structlog
+
+from foreshape_controller.cli.main import main
+from foreshape_demo.serve import Serving
+from sim_support import Lockstep
+
+pytestmark = pytest.mark.functional
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    folder = tmp_path_factory.mktemp("cloud")
+    run = Lockstep.impatient(folder, servers=3).run(1800)
+    assert run.bed.controller is not None
+    with Serving(run.bed.controller, 0) as api:
+        yield run, ["--url", api.url, "--token-file", str(folder / "admin-token")]
+    run.bed.close()
+
+
+@pytest.fixture
+def ask(cloud, capsys):
+    """Run a command; its exit code and what it printed."""
+
+    def run(*words: str) -> tuple[int, str]:
+        code = main([*cloud[1], *words])
+        return code, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def name(cloud) -> str:
+    return cloud[0].bed.world.vms()[0].spec.name
+
+
+@pytest.mark.parametrize("form", ["json", "table", "yaml", "csv"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("host", "list"),
+        ("host", "show", "sim1"),
+        ("server", "list"),
+        ("server", "show", "{name}"),
+        ("forecast", "show", "{name}"),
+        ("plan", "show"),
+        ("why", "{name}"),
+        ("mode", "get"),
+        ("mode", "list"),
+        ("summary",),
+    ],
+    ids=" ".join,
+)
+def test_every_reading_command_understands_the_real_answers(ask, name, words, form):
+    code, out = ask(*(w.format(name=name) for w in words), "-f", form)
+    assert code == 0
+    assert out
+    assert ("SIMULATED" in out) == (form == "table")
+
+
+@pytest.mark.parametrize("words", [("why", "{name}"), ("forecast", "show", "{name}")], ids=" ".join)
+def test_what_is_for_people_by_default_is(ask, name, words):
+    code, out = ask(*(w.format(name=name) for w in words))
+    assert code == 0
+    assert out.startswith("SIMULATED")
+    assert name in out
+
+
+def test_a_host_is_enrolled_and_revoked(ask):
+    code, out = ask("agent", "enroll", "hv9", "-f", "json")
+    assert code == 0
+    assert json.loads(out)["join_token"]
+    assert ask("agent", "revoke", "hv9")[0] == 0
+
+
+def test_a_mode_is_set_and_read_back(ask):
+    assert ask("mode", "set", "observe", "--scope", "host:sim1", "--reason", "maintenance")[0] == 0
+    code, out = ask("mode", "get", "--scope", "host:sim1", "-f", "json")
+    assert code == 0
+    assert (json.loads(out)["mode"], json.loads(out)["reason"]) == ("observe", "maintenance")
+    ask("mode", "set", "act", "--scope", "host:sim1")
+
+
+def test_a_wrong_scope_and_an_unknown_server_are_exit_1_in_words(cloud, capsys):
+    for words in (("mode", "get", "--scope", "planet:earth"), ("why", "nobody"), ("host", "show", "nowhere")):
+        code = main([*cloud[1], *words])
+        err = capsys.readouterr().err
+        assert code == 1, words
+        assert "Traceback" not in err
+        assert len(err) > 20
+
+
+def test_a_wrong_token_is_exit_4(cloud, tmp_path, capsys):
+    wrong = tmp_path / "token"
+    wrong.write_text("x" * 43)
+    assert main([*cloud[1][:2], "--token-file", str(wrong), "summary"]) == 4
+    assert str(wrong) in capsys.readouterr().err
