@@ -32,11 +32,11 @@ def scene(living: Scene) -> Scene:
 
 
 def wait_shrunk(scene: Scene) -> None:
-    eventually(lambda: scene.now("db").cpu <= 1.7 and scene.now("db").memory <= 150, "the guest shrunk while idle", 150)
+    eventually(lambda: scene.now("db").cpu <= 1.7 and scene.now("db").memory <= 220, "the guest shrunk while idle", 150)
 
 
 def at_entitlement(scene: Scene) -> bool:
-    return scene.now("db").cpu >= 2.0 and scene.now("db").memory >= 191
+    return scene.now("db").cpu >= 2.0 and scene.now("db").memory >= 255
 
 
 def wait_more_reports(scene: Scene, more: int = 3) -> None:
@@ -57,7 +57,7 @@ def open_orders(scene: Scene) -> set[str]:
 
 def nudge(scene: Scene) -> None:
     """A short burst of load, so that there is something to order."""
-    scene.guests["db"].load(cpu="1.2@8,0.1", mem="70@8,16")
+    scene.guests["db"].load(cpu="1.2@8,0.1", mem="140@8,16")
 
 
 @pytest.mark.parametrize("moment", ["at rest", "with an order open", "under pressure"])
@@ -192,7 +192,7 @@ def test_a_guest_with_nothing_inside_says_what_cannot_be_done(scene):
     assert reasons["cpu.guest"]
     assert reasons["mem.balloon"]
     assert reasons["mem.virtio"]
-    assert scene.now("bare").memory == pytest.approx(192)
+    assert scene.now("bare").memory == pytest.approx(256)
 
 
 @pytest.mark.parametrize("spec", [DB, BARE], ids=lambda s: s.name)

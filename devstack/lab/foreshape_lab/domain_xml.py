@@ -30,7 +30,7 @@ class GuestSpec:
     nova: bool = False
     agent: bool = True
     balloon: bool = True
-    stats_period_s: int = 2
+    stats_period_s: int = 1
     """0: the balloon never asks the guest, as with a domain that nobody prepared."""
     nic: bool = False
     cpu: str = "0"
@@ -54,13 +54,13 @@ class GuestSpec:
 
 
 def hot_add(name: str, **changes: object) -> GuestSpec:
-    """Sold 1 core and 160 MiB, and can reach 2 vCPUs and 288 MiB live."""
-    return GuestSpec(name, vcpus=1, most_vcpus=2, memory=160, plug=128, sold=(1.0, 160)).but(**changes)
+    """Sold 1 core and 192 MiB, and can reach 2 vCPUs and 320 MiB live."""
+    return GuestSpec(name, vcpus=1, most_vcpus=2, memory=192, plug=128, sold=(1.0, 192)).but(**changes)
 
 
 def nova_like(name: str, **changes: object) -> GuestSpec:
-    """As Nova makes them: its metadata, a flavor of 2 vCPUs and 192 MiB, nothing to add live."""
-    return GuestSpec(name, vcpus=2, memory=192, nova=True, nic=True).but(**changes)
+    """As Nova makes them: its metadata, a flavor of 2 vCPUs and 256 MiB, nothing to add live."""
+    return GuestSpec(name, vcpus=2, memory=256, nova=True, nic=True).but(**changes)
 
 
 def domain_xml(spec: GuestSpec, image: Image) -> str:

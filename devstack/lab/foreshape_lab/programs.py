@@ -53,18 +53,14 @@ format = json
 """
 
 TIERS = """\
-# The standard tier with times of seconds instead of hours. The margin above the working set is wide because a guest of
-# 192 MiB loses a fifth of it to its own kernel, which a guest of gigabytes does not notice.
+# The standard tier with times of seconds instead of hours.
 default: standard
 granules: {cpu: 0.05, memory: 8.0}
 tiers:
   standard:
     cpu: {quantile: 0.9, floor_share: 0.2, floor_least: 0.2, hold_s: 12, shrink_step_share: 0.5, young_s: 12}
-    memory: {quantile: 0.9, floor_share: 0.5, floor_least: 112, hold_s: 12, shrink_step_share: 0.25, young_s: 12, margin_share: 0.7}
-  guaranteed: {cpu: {hold_s: 12}, memory: {hold_s: 12}}
-  economy: {cpu: {hold_s: 12}, memory: {hold_s: 12}}
+    memory: {quantile: 0.9, floor_share: 0.5, floor_least: 112, hold_s: 12, shrink_step_share: 0.25, young_s: 12, margin_share: 0.3}
 """
-# The two other tiers have no server here; the longest hold time of all tiers counts.
 
 AGENT_CONF = """\
 [agent]
@@ -80,11 +76,11 @@ join_token_file = {folder}/join
 [hypervisor]
 stats_period_s = 1
 [guards]
-memory_margin_mib = 16
+memory_margin_mib = 64
 [reflex]
 pressure_usable_share = 0.14
 """
-# 0.14: of the 112 MiB floor that is the 16 MiB margin, and above the 12 MiB where the guest's load waits.
+# 0.14: pressure is felt before the guest has only the 12 MiB at which its load waits.
 
 
 class Program:

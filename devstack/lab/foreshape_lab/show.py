@@ -39,9 +39,9 @@ class Part:
 
 PARTS = (
     Part(1, hot_add("web"), "hot-add: 1 core sold, 2 can be had", cpu=Step(65, 105, 1.3)),
-    Part(1, nova_like("db"), "Nova flavor: 2 cores, 192 MiB", memory=Step(70, 110, 90)),
+    Part(1, nova_like("db"), "Nova flavor: 2 cores, 256 MiB", memory=Step(70, 110, 140)),
     Part(1, nova_like("plain", balloon=False, agent=False), "no balloon, no guest agent"),
-    Part(2, hot_add("cache"), "hot-add: 160 MiB sold, 288 can be had", memory=Step(75, 115, 104)),
+    Part(2, hot_add("cache"), "hot-add: 192 MiB sold, 320 can be had", memory=Step(75, 115, 130)),
     Part(2, nova_like("batch", agent=False), "Nova flavor, no guest agent", cpu=Step(110, 135, 0.9)),
     Part(2, nova_like("mute", stats_period_s=0), "Nova flavor, balloon never asked"),
 )
