@@ -2,14 +2,16 @@
 
 import logging
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import structlog
 
+from foreshape_demo.bed import Bed
 from foreshape_wire.ids import HostName
 from foreshape_wire.order import Verdict
-from sim_support import Lockstep
+from sim_support import BRISK, IMPATIENT, Constant, Lockstep, spec, world
 
 pytestmark = pytest.mark.simulation
 
@@ -201,6 +203,28 @@ def test_a_rebooted_server_starts_at_its_flavor_and_is_taken_care_of_again(bed):
     bed.run(2 * HOUR)
     assert vm.spec.name in bed.resized()
     assert bed.watch.said == []
+
+
+def test_an_answer_to_memory_pressure_binds_the_orders_that_were_planned_before_it(tmp_path):
+    """The reply to the report that tells of the reflex already holds the raised floor; no plan is needed between."""
+    load = Constant(cpu=0.2, memory=500.0)
+    tiers = tmp_path / "tiers.yaml"
+    tiers.write_text(IMPATIENT)
+    cloud = world(spec(workload=load))
+    run = Lockstep(Bed(cloud, tmp_path, pace=BRISK, tiers_file=str(tiers))).run(2.5 * HOUR)
+    (vm,) = cloud.vms()
+    shrunk = vm.memory
+    assert shrunk < 1500  # of 2048
+    run.bed.pace = replace(BRISK, plan_s=1e6)
+    run.bed._next_plan = float("inf")
+    load.memory = shrunk - vm.spec.reserve - 10  # ten MiB left: pressure
+    run.run(120)
+    given = vm.memory
+    assert given > 1.2 * shrunk
+    (guard,) = run.store.inventory.steering(HostName("sim1"), run.bed.now).guards
+    assert guard.floor.memory.mib == pytest.approx(given, rel=0.02)
+    assert run.bed.nodes[HostName("sim1")].spool.ledger.memo.guards[vm.spec.server].floor == guard.floor
+    run.bed.close()
 
 
 def test_the_same_seed_is_the_same_run(tmp_path):

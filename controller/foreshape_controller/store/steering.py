@@ -28,6 +28,8 @@ _reported = select(
     servers.c.entitled_cpu,
     servers.c.entitled_memory,
     servers.c.card_host,
+    servers.c.raised_floor,
+    servers.c.raised_until,
 ).where(servers.c.host == bindparam("host"), servers.c.released_at.is_(None))
 
 
@@ -59,9 +61,16 @@ def steer(conn: Connection, levels: Levels, host: HostName, now: float) -> Steer
     return Steering(
         mode=levels.effective(host),
         orders=tuple(o for o in may_act if levels.effective(host, projects[o.server], o.server) is Mode.ACT),
-        guards=tuple(g for row in rows if (g := _guard(row[0], *row[2:6])) is not None),
+        guards=tuple(g for row in rows if (g := _guard(row[0], row[2], _memory_floor(row[3], row[7], row[8], now), *row[4:6])) is not None),
         cards_wanted=any(row[6] != host for row in rows),
     )
+
+
+def _memory_floor(decided: float | None, raised: float | None, until: float | None, now: float) -> float | None:
+    """Floor of the newest decision, raised by pressure since then: an order planned before the pressure must not undo the answer to it."""
+    if decided is None or raised is None or until is None or until <= now:
+        return decided
+    return max(decided, raised)
 
 
 @lru_cache(maxsize=65536)
