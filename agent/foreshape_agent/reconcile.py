@@ -66,6 +66,7 @@ class Reconciler:
         self._levers = {lever.name: lever for lever in levers}
         self._asked_at: dict[str, float] = {}
         self._rest: dict[tuple[str, str], float] = {}
+        self._gave_at: dict[tuple[str, str], float] = {}
         self._until = 0.0
 
     def start_cycle(self, budget_s: float | None = None) -> None:
@@ -166,6 +167,8 @@ class Reconciler:
             guard=authority.guards.get(order.server),
         )
         answer = admit.admit(order, resource, scene, self._settings)
+        if isinstance(answer, admit.Admitted):
+            answer = self._overtaken(order, resource, scene) or answer
         action = Action(
             order=order.order,
             cause=order.cause,
@@ -182,6 +185,14 @@ class Reconciler:
             self._finish(action, Verdict.REFUSED, answer.code, answer.reason, None if sight is None else sight.reading)
         elif sight is not None:
             self._begin(action, sight)
+
+    def _overtaken(self, order: Order, resource: str, scene: admit.Scene) -> admit.Refused | None:
+        """A shrink decided before pressure was answered here knew nothing of it: a second later it would take the same away again."""
+        gave_at = self._gave_at.get((order.server, resource))
+        shrinks = (admit.wanted(order, resource) or 0.0) < scene.allocation
+        if gave_at is None or not shrinks or self._clock.monotonic() - gave_at > scene.now - order.issued_at:
+            return None
+        return admit.Refused("pressure_since", "the agent gave back under pressure after this order was decided")
 
     def give(self, sight: Sight, resource: str, target: float, origin: Origin, reason: str) -> bool:
         """Give back up to ``target``: grows only, waits for nobody. Whether something was done."""
@@ -202,6 +213,7 @@ class Reconciler:
             at=self._clock.now(),
             reason=reason,
         )
+        self._gave_at[server, resource] = self._clock.monotonic()
         self._begin(action, sight)
         return True
 

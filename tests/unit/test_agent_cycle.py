@@ -391,6 +391,23 @@ def test_a_reflex_and_an_order_meet_in_one_cycle_and_the_lease_holds() -> None:
     assert [o.code for o in by(b, Origin.ORDER) if o.order == "shrink-more"] == ["censored"]
 
 
+def test_a_shrink_decided_before_pressure_was_answered_is_refused_and_a_later_one_is_not() -> None:
+    b = shrunk()
+    b.controller.order("decided-before", cpu=0.5)
+    guest(b).demand_cores = 2.0
+    b.clock.sleep(5)
+    assert b.cycle.peek() == 1
+    guest(b).demand_cores = 0.1  # the burst is over before the order arrives
+    b.run()
+    assert guest(b).quota is None
+    assert [o.code for o in by(b, Origin.ORDER) if o.order == "decided-before"] == []  # told with the next report
+    b.run()
+    assert [o.code for o in by(b, Origin.ORDER) if o.order == "decided-before"] == ["pressure_since"]
+    b.controller.order("decided-after", cpu=0.5)
+    b.run(2)
+    assert guest(b).quota == 0.5
+
+
 def test_an_order_never_leads_below_the_guards_floor_even_if_it_says_so() -> None:
     b = bed()
     b.controller.guards = [Guard(server=VM, floor=size(0.1, 400), entitlement=size(2, 512))]
