@@ -5,6 +5,7 @@ python bench/agent_cycle.py --guests 0                       the fake door only;
 """
 
 import argparse
+import signal
 import statistics
 import sys
 import time
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     log.configure("error")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the bed goes down also then
     if asked.inside:
         measure_real(asked.rounds)
         return

@@ -6,6 +6,7 @@ by reading it back. Ratio of medians; at most 1.3 is wanted.
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,7 @@ def main() -> None:
     if asked.inside:
         serve()
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the bed goes down also then
     with Bed("lever", hosts=1) as bed:
         guest = bed.hosts[0].start(nova_like("one")).wait_for_agent()
         hand = Hand(guest)

@@ -3,10 +3,12 @@
 One scene for all: a Nova-like guest that the product has shrunk, and one without balloon, guest agent and statistics.
 """
 
+import re
 import time
+from pathlib import Path
 
 import pytest
-from foreshape_lab import nova_like
+from foreshape_lab import nova_like, packages
 from foreshape_lab.judge import breaches
 
 from lab_support import Scene, a_scene, eventually, floor_of
@@ -16,6 +18,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 DB = nova_like("db", cpu="0.1", mem="16")
 BARE = nova_like("bare", cpu="0.1", mem="16", balloon=False, agent=False, stats_period_s=0)
 STATIC_AFTER_S = 12.0
+DISK_FULL = re.compile(r'"note": "[^"]*(disk|full)')
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +166,7 @@ def test_a_full_disk_under_the_spool_is_survived(scene):
         scene.agent.start().wait_for_report()
         scene.controller.kill()
         scene.host.run_in(["sh", "-c", f"dd if=/dev/zero of={state}/filler bs=4k 2>/dev/null; true"])
-        time.sleep(8)  # eight cycles that cannot be written
+        eventually(lambda: DISK_FULL.search(scene.agent.said()), "the agent says that the disk is full", 120)
         assert scene.agent.running
         assert "Traceback" not in scene.agent.said()
         scene.host.run_in(["rm", f"{state}/filler"])
@@ -182,6 +185,45 @@ def test_a_full_disk_under_the_spool_is_survived(scene):
         )
         if not scene.controller.running:
             scene.controller.start()
+        scene.agent.start().wait_for_report()
+
+
+def applied(scene: Scene) -> int:
+    return scene.controller.rows("select count(*) n from orders where status = 'applied'")[0]["n"]
+
+
+def faketime(scene: Scene) -> Path:
+    """libfaketime, unpacked for this bed only: it shifts the wall clock of one process and leaves the monotonic clock."""
+    folder = scene.bed.folder / "faketime"
+    if not folder.exists():
+        packages.unpack("libfaketime", folder)
+    return next(folder.glob("usr/lib/*/faketime/libfaketimeMT.so.1"))
+
+
+def test_the_agents_clock_steps_an_hour_ahead_and_back_and_the_work_goes_on(scene):
+    offset = scene.bed.folder / "offset"
+    offset.write_text("+0\n")
+    scene.agent.stop()
+    scene.agent.environment = {
+        "LD_PRELOAD": str(faketime(scene)),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    try:
+        scene.agent.start().wait_for_report()
+        for step in ("+3600\n", "-3600\n", "+0\n"):
+            offset.write_text(step)
+            wait_more_reports(scene, 4)
+            carried_out = applied(scene)
+            nudge(scene)
+            eventually(lambda before=carried_out: applied(scene) > before, f"an order carried out with the clock at {step}", 90)
+            assert scene.agent.running
+        assert_nothing_lost(scene)
+        assert "Traceback" not in scene.agent.said()
+    finally:
+        scene.agent.stop()
+        scene.agent.environment = {}
         scene.agent.start().wait_for_report()
 
 

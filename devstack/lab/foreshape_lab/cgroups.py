@@ -13,7 +13,7 @@ from foreshape_lab.errors import Missing
 
 V1_CONTROLLERS = frozenset({"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids"})
 
-WEIGHTS = {"cpu.shares": "16384", "cpu.weight": "1600"}
+WEIGHTS = {"cpu.shares": "4096", "cpu.weight": "400"}
 """Hosts go before other work on this machine, or that work would look like contention among their guests."""
 
 
