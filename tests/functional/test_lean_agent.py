@@ -71,3 +71,18 @@ def test_the_wire_alone_loads_msgspec_and_none_of_the_agents_libraries() -> None
 
 def test_the_controller_starts_without_the_agents_libraries() -> None:
     assert modules_after("import foreshape_controller.main") & {"libvirt", "sqlite_utils", "foreshape_agent"} == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "absent", "program", "extra"),
+    [
+        ("foreshape_controller.start", "operator", "cliff", "foreshape", "controller"),
+        ("foreshape_controller.start", "controller", "litestar", "foreshape-controller", "controller"),
+        ("foreshape_agent.start", "main", "libvirt", "foreshape-agent", "agent"),
+    ],
+)
+def test_a_program_without_its_libraries_says_what_to_install(module: str, call: str, absent: str, program: str, extra: str) -> None:
+    script = f"{BLOCK.format(absent={absent})}\nfrom {module} import {call}\nsys.exit({call}())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"{program}: {absent} is not installed here; install it with: pip install 'foreshape[{extra}]'\n"

@@ -142,6 +142,9 @@ def test_the_forecast_is_worth_the_difference_to_the_last_half_hour():
     assert found.changed_by_forecast
     held = size(replace(CPU, held=1.99), STANDARD)
     assert (held.target, held.reactive_target) == (2.0, 1.0), "what earlier forecasts wanted is the forecast's doing as well"
+    peaked = replace(CPU.seen, hold_max=2.0)
+    both = size(replace(CPU, held=2.0, seen=peaked), STANDARD)
+    assert not both.changed_by_forecast, "a rule without forecasts would have seen that peak, and would hold it as long"
     same = size(replace(CPU, peak=peak(3.0), seen=replace(QUIET, window_peak=3.0)), STANDARD)
     assert not same.changed_by_forecast
 

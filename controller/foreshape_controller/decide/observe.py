@@ -22,21 +22,24 @@ def observe(history: History, holds_s: Mapping[str, float], servers: Sequence[Se
     row = {name: i for i, name in enumerate(history.series)}
     window = _largest(history.max, WINDOW).tolist()
     capped = (np.nan_to_num(_largest(history.censored, WINDOW)) >= CENSORED_SHARE).tolist()
-    held = {hold: _largest(history.mean, ceil(hold / history.step_s) + 1).tolist() for hold in set(holds_s.values())}
+    bins = {hold: ceil(hold / history.step_s) + 1 for hold in set(holds_s.values())}
+    held = {hold: _largest(history.mean, n).tolist() for hold, n in bins.items()}
+    wanted = {hold: _largest(history.max, n).tolist() for hold, n in bins.items()}
     ages = np.nan_to_num(now - history.first_seen).tolist()
     return {
-        s.id: _seen(history.resource, s, (window[i], held[holds_s[s.id]][i]), capped[i], ages[i])
+        s.id: _seen(history.resource, s, (window[i], held[holds_s[s.id]][i], wanted[holds_s[s.id]][i]), capped[i], ages[i])
         for s in servers
         if (i := row.get(s.id)) is not None
     }
 
 
-def _seen(resource: str, server: Server, peaks: tuple[float, float], capped: bool, age_s: float) -> Seen:
-    window_peak, hold_peak = (_known(p) for p in peaks)
+def _seen(resource: str, server: Server, peaks: tuple[float, float, float], capped: bool, age_s: float) -> Seen:
+    window_peak, hold_peak, hold_max = (_known(p) for p in peaks)
     latest, censored, confidence = _latest(resource, server.last)
     return Seen(
         window_peak=window_peak,
         hold_peak=hold_peak,
+        hold_max=hold_max,
         latest=latest,
         censored=capped or censored,
         confidence=confidence,

@@ -30,6 +30,8 @@ class Seen:
     """Largest maximum of the last half-hour: what a rule without forecasts would size by."""
     hold_peak: float | None = None
     """Largest 5-minute mean of the hold time."""
+    hold_max: float | None = None
+    """Largest maximum of the hold time: what a rule without forecasts would have wanted meanwhile."""
     latest: float | None = None
     """The newest sample's demand; for memory the working set."""
     censored: bool = False
@@ -67,12 +69,12 @@ def size(facts: Facts, tier: Tier) -> Sizing:
 
 
 def _reactive(facts: Facts, tier: Tier) -> float | None:
-    """Target with the last window's maximum in place of the forecast."""
+    """Target with measured maxima in place of forecasts: the last window's now, the hold time's for what was wanted before."""
     last = facts.seen.window_peak
     if last is None:
         return None
     seen = PeakRange(median=last, wanted=last, quantile=1.0, source="reactive", reason="last half-hour's maximum", age_s=facts.seen.age_s)
-    return _Case.of(replace(facts, peak=seen, held=None), tier).choose().target
+    return _Case.of(replace(facts, peak=seen, held=facts.seen.hold_max), tier).choose().target
 
 
 def bounds(facts: Facts, rules: ResourceRules) -> tuple[float, float]:

@@ -133,17 +133,19 @@ def _seen(past: History, now: Floats, rules: ResourceRules) -> list[Seen]:
     hold = int(rules.hold_s / past.step_s) + 1
     window = np.fmax.reduce(past.max[:, -EVERY:], axis=1, initial=np.nan)
     low = np.fmax.reduce(past.mean[:, -hold:], axis=1, initial=np.nan)
+    wanted = np.fmax.reduce(past.max[:, -hold:], axis=1, initial=np.nan)
     capped = np.nan_to_num(window) > now
     ages = past.until - past.first_seen
     return [
         Seen(
             window_peak=_known(w),
             hold_peak=_known(h),
+            hold_max=_known(m),
             latest=_known(float(past.mean[i, -1])),
             censored=bool(capped[i]),
             age_s=float(ages[i]),
         )
-        for i, (w, h) in enumerate(zip(window.tolist(), low.tolist(), strict=True))
+        for i, (w, h, m) in enumerate(zip(window.tolist(), low.tolist(), wanted.tolist(), strict=True))
     ]
 
 
