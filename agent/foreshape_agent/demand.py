@@ -74,12 +74,13 @@ def _cpu_confidence(reading: CpuReading, rates: DomainRates) -> float:
 def memory(reading: MemoryReading, rates: DomainRates, fresh: bool, notes: list[str]) -> MemorySample:
     """Memory's sample: the guest's own numbers while they move, else the resident set with little confidence."""
     demand, confidence = _memory_demand(reading, rates, fresh, notes)
-    allocation = reading.current
-    trusted = fresh and reading.usable is not None
+    trusted = fresh and reading.usable is not None and reading.available is not None
+    # Of what the guest can use at all: its kernel keeps a part of the allocation for itself, so 97 % of that is never reached.
+    most = reading.available or reading.current
     return MemorySample(
         demand=demand,
-        allocation=allocation,
-        censored=trusted and demand.mib >= CENSORED_AT * allocation.mib,
+        allocation=reading.current,
+        censored=trusted and demand.mib >= CENSORED_AT * most.mib,
         confidence=confidence,
         rss=reading.rss,
         usable=reading.usable if trusted else None,

@@ -9,7 +9,7 @@ from core_support import a_memory, a_reading
 from foreshape_agent.config import Settings
 from foreshape_agent.demand import cpu, cpu_allocation, estimate, is_fresh, pulse
 from foreshape_agent.rates import DomainRates
-from foreshape_wire.quantity import Cores
+from foreshape_wire.quantity import Cores, Memory
 from foreshape_wire.reading import CpuReading
 
 pytestmark = pytest.mark.unit
@@ -102,6 +102,14 @@ def test_fresh_guest_numbers_give_available_minus_usable() -> None:
     sample = estimate(a_reading(), rates(), fresh=True, guest_vcpus=None).memory  # 480 available, 200 usable
     assert sample is not None
     assert (sample.demand.mib, sample.confidence, sample.censored) == (280.0, 0.95, False)
+
+
+@pytest.mark.parametrize(("usable", "censored"), [(15.0, False), (14.0, True), (0.0, True)])
+def test_a_guest_that_uses_97_percent_of_what_its_kernel_leaves_it_is_censored(usable: float, censored: bool) -> None:
+    """480 of 512 MiB are the guest's to use: 3 % of that is 14.4."""
+    sample = estimate(a_reading(memory=replace(a_memory(), usable=Memory(usable))), rates(), fresh=True, guest_vcpus=None).memory
+    assert sample is not None
+    assert sample.censored is censored
 
 
 def test_frozen_guest_numbers_fall_back_to_the_resident_set_with_little_confidence() -> None:
