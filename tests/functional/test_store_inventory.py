@@ -135,6 +135,24 @@ def test_memory_given_back_under_pressure_is_a_floor_for_a_day(store):
     assert store.journal.counts()["reflexes"] == 1
 
 
+def test_a_give_back_dated_in_the_future_binds_no_longer_than_one_of_now(store):
+    """Seen on a real guest: an agent's clock one hour ahead held its guest's floor up for that hour more."""
+    store.history.append(report(1, T0 + 10, cards=True), T0 + 10)
+    reflex = outcome("", "memory", origin=Origin.REFLEX, target=1500.0, at=T0 + 20 + 3600)
+    store.history.append(report(2, T0 + 20, outcomes=(reflex,)), T0 + 20)
+    assert only(store.inventory.view(T0 + 19 + DAY)).raised_floor == Memory(1500.0)
+    assert only(store.inventory.view(T0 + 21 + DAY)).raised_floor is None
+
+
+def test_a_give_back_told_late_does_not_shorten_a_newer_one(store):
+    store.history.append(report(1, T0 + 10, cards=True), T0 + 10)
+    newer = outcome("", "memory", origin=Origin.REFLEX, target=1500.0, at=T0 + 3600)
+    older = outcome("", "memory", origin=Origin.REFLEX, target=1400.0, at=T0 + 20)
+    store.history.append(report(3, T0 + 3600, outcomes=(newer,)), T0 + 3600)
+    store.history.append(report(2, T0 + 20, outcomes=(older,)), T0 + 3610)
+    assert only(store.inventory.view(T0 + 3599 + DAY)).raised_floor == Memory(1500.0)
+
+
 def test_a_tier_can_be_given_to_a_server(store):
     store.history.append(report(1, T0 + 10, cards=True), T0 + 10)
     assert store.inventory.set_tier("vm-1", "guaranteed")

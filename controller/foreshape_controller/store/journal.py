@@ -208,8 +208,10 @@ class Journal:
             slot = int(min(outcome.at, now) // self._slot_s) * self._slot_s
             self._want.run(conn, [(slot, outcome.server, outcome.after, 0.0)])
         if outcome.resource == "memory" and outcome.verdict in (Verdict.APPLIED, Verdict.PENDING):
-            in_force = row.raised_floor if row.raised_floor is not None and row.raised_until > now else 0.0
-            change = {"raised_floor": max(in_force, outcome.target), "raised_until": outcome.at + self._raised_floor_s}
+            in_force, until = (row.raised_floor, row.raised_until) if row.raised_until and row.raised_until > now else (0.0, 0.0)
+            # an agent whose clock is ahead must not bind the floor for as much longer; a late outcome not shorten it
+            ends = max(until, min(outcome.at, now) + self._raised_floor_s)
+            change = {"raised_floor": max(in_force, outcome.target), "raised_until": ends}
             conn.execute(update(servers).where(servers.c.id == outcome.server).values(change))
         return True
 
