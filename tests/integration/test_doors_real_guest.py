@@ -47,13 +47,13 @@ def door(host: Host) -> Iterator[LibvirtHypervisor]:
 @pytest.fixture(scope="module")
 def elastic(host: Host) -> Guest:
     """1 of 2 vCPUs, 160 MiB and 128 more to plug; always wants a whole core."""
-    return host.start(hot_add("elastic", cpu="1")).wait_for_agent()
+    return host.start(hot_add("elastic", cpu="1", memory=160, sold=(1.0, 160))).wait_for_agent()
 
 
 @pytest.fixture(scope="module")
 def nova(host: Host) -> Guest:
     """As Nova makes them: 2 vCPUs, 192 MiB, nothing to add; nobody asks its balloon for numbers."""
-    return host.start(nova_like("nova", stats_period_s=0)).wait_for_agent()
+    return host.start(nova_like("nova", memory=192, stats_period_s=0)).wait_for_agent()
 
 
 def server(guest: Guest) -> ServerId:
@@ -323,7 +323,7 @@ def test_a_guest_killed_between_two_cycles_is_absent_and_its_orders_find_it_gone
 
 
 def test_a_guest_without_balloon_and_agent_gives_its_reasons(host: Host, door: LibvirtHypervisor) -> None:
-    bare = host.start(hot_add("bare", lean=True, balloon=False, plug=0, most_vcpus=0, sold=None))
+    bare = host.start(hot_add("bare", memory=160, lean=True, balloon=False, plug=0, most_vcpus=0, sold=None))
     try:
         reading = bulk(door, bare)
         assert reading.state is DomainState.RUNNING
@@ -341,7 +341,7 @@ def test_a_guest_without_balloon_and_agent_gives_its_reasons(host: Host, door: L
 def test_a_migrating_domain_is_data_and_nobody_resizes_it() -> None:
     with a_bed(hosts=2) as bed:
         source, target = bed.hosts
-        guest = source.start(nova_like("traveller", mem="60")).wait_for_agent()
+        guest = source.start(nova_like("traveller", memory=192, mem="60")).wait_for_agent()
         door = LibvirtHypervisor(source.uri, CLOCK)
         assert bulk(door, guest).state is DomainState.RUNNING
         words = f"virsh -q -c {source.uri} migrate --live --p2p --bandwidth 1 {guest.name} qemu+tcp://{target.name}/system".split()
