@@ -60,6 +60,7 @@ class Watch:
         self.records = {g.name: Record(g) for g in guests}
         self.every_s = every_s
         self._end = threading.Event()
+        self._trouble: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def __enter__(self) -> Self:
@@ -69,11 +70,25 @@ class Watch:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end.set()
         self._thread.join(30)
+        if error is None:
+            self._still_looking()
 
     def __getitem__(self, name: str) -> Record:
+        self._still_looking()
         return self.records[name]
 
+    def _still_looking(self) -> None:
+        """A watch that stopped looking proves nothing of what came after."""
+        if self._trouble is not None:
+            raise LabError(f"the watch over the guests ended early: {self._trouble!r}") from self._trouble
+
     def _run(self) -> None:
+        try:
+            self._keep_looking()
+        except Exception as e:  # noqa: BLE001  told to whoever asks for what was seen
+            self._trouble = e
+
+    def _keep_looking(self) -> None:
         while not self._end.wait(self.every_s):
             for host in {r.guest.host for r in self.records.values()}:
                 with suppress(LabError, OSError):  # a host that is down, or a daemon being restarted
@@ -90,8 +105,9 @@ class Watch:
         stats, *tables = re.split(r"(?=Scheduler\s+:)", said)
         found = dict(_blocks(stats))
         for name, table in zip(names, tables, strict=False):
-            if name in found and "vcpu.current" in found[name]:
-                self.records[name].allocations.append(allocation(at, found[name], table))
+            given = allocation(at, found[name], table) if "vcpu.current" in found.get(name, {}) else None
+            if given is not None:
+                self.records[name].allocations.append(given)
 
 
 def _blocks(stats: str) -> list[tuple[str, dict[str, str]]]:
@@ -100,9 +116,12 @@ def _blocks(stats: str) -> list[tuple[str, dict[str, str]]]:
     return [(name, dict(re.findall(r"  (\S+)=(\S+)", body))) for name, body in blocks]
 
 
-def allocation(at: float, stats: dict[str, str], table: str) -> Allocation:
+def allocation(at: float, stats: dict[str, str], table: str) -> Allocation | None:
+    """From virsh's words; None for a guest that has died between its statistics and its caps: its periods are 0 then."""
     vcpus = int(stats["vcpu.current"])
     numbers = {k: int(v) for k, v in re.findall(r"(\w+_(?:quota|period))\s*: (-?\d+)", table)}
+    if not (numbers.get("global_period") and numbers.get("vcpu_period")):
+        return None
     caps = [numbers["global_quota"] / numbers["global_period"], numbers["vcpu_quota"] / numbers["vcpu_period"] * vcpus]
     limits = [c for c in caps if 0 < c < 1000]
     return Allocation(at, vcpus, min(limits) if limits else None, int(stats["balloon.current"]) / 1024)
