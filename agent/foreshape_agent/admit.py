@@ -12,7 +12,7 @@ from foreshape_agent.config import Settings
 from foreshape_wire.order import Guard, Mode, Order
 from foreshape_wire.quantity import Size
 from foreshape_wire.reading import DomainReading, DomainState
-from foreshape_wire.sample import MemorySample, VmSample
+from foreshape_wire.sample import VmSample
 
 CPU, MEMORY = "cpu", "memory"
 RESOURCES = (CPU, MEMORY)
@@ -137,7 +137,7 @@ def _shrink(resource: str, target: float, scene: Scene, settings: Settings) -> R
     seen = None if scene.sample is None else scene.sample.memory
     if seen is None or seen.confidence < settings.least_confidence:
         return Refused("low_confidence", "the guest's memory demand is not known well enough to shrink it")
-    least = least_memory(_in_use(seen), settings)
+    least = least_memory(seen.in_use.mib, settings)
     if target < least - TOLERANCE:
         return Refused("below_working_set", f"{target:.0f} MiB is below the working set and its margin: {least:.0f} MiB")
     return None
@@ -150,11 +150,6 @@ def _cpu_shrink(scene: Scene) -> Refused | None:
     if seen.censored:
         return Refused("censored", f"it uses {seen.used.cores:.2f} of {seen.allocation.cores:.2f} cores: its demand may be higher")
     return None
-
-
-def _in_use(seen: MemorySample) -> float:
-    """What a shrink cannot take: the demand, and what the guest's kernel keeps for itself, which its own total leaves out."""
-    return seen.demand.mib if seen.usable is None else max(seen.demand.mib, seen.allocation.mib - seen.usable.mib)
 
 
 def least_memory(demand_mib: float, settings: Settings) -> float:

@@ -40,6 +40,14 @@ class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
     swap_in_kib_s: Rate = 0.0
     major_faults_s: Rate = 0.0
 
+    @property
+    def in_use(self) -> Memory:
+        """What a shrink cannot take: the demand, and what the guest's kernel keeps for itself, which its own total leaves out.
+
+        Planned with by the controller and insisted on by the agent: two formulas here would order what is always refused.
+        """
+        return self.demand if self.usable is None else max(self.demand, self.allocation - self.usable)
+
 
 class IoSample(msgspec.Struct, frozen=True, kw_only=True):
     """Disk and network rates of one VM over one cycle."""

@@ -8,7 +8,7 @@ import numpy as np
 from foreshape_controller.decide.size import Seen
 from foreshape_controller.model.history import Floats, History
 from foreshape_controller.model.server import Server
-from foreshape_wire.sample import MemorySample, VmSample
+from foreshape_wire.sample import VmSample
 
 WINDOW = 6
 """Bins of "the last half-hour"."""
@@ -52,13 +52,8 @@ def _latest(resource: str, last: VmSample | None) -> tuple[float | None, bool, f
     if resource == "cpu" and last and last.cpu:
         return last.cpu.demand.cores, last.cpu.censored, last.cpu.confidence
     if resource == "memory" and last and last.memory:
-        return _in_use(last.memory), last.memory.censored, last.memory.confidence
+        return last.memory.in_use.mib, last.memory.censored, last.memory.confidence
     return None, False, 0.0
-
-
-def _in_use(seen: MemorySample) -> float:
-    """Demand, and what the guest's kernel keeps for itself, which its own total leaves out: the agent refuses to shrink into it."""
-    return seen.demand.mib if seen.usable is None else max(seen.demand.mib, seen.allocation.mib - seen.usable.mib)
 
 
 def _largest(values: Floats, bins: int) -> Floats:
