@@ -62,3 +62,15 @@ class EnrolRefused(ControllerError):
     """A join token that is unknown, used, expired, or another host's."""
 
     code = "enrol_refused"
+
+
+class ModelError(ControllerError):
+    """A model cannot be used, made or promoted: damaged, of another version, or without the library it needs. The champion goes on."""
+
+    code = "bad_model"
+
+
+class TraceError(ControllerError):
+    """A trace file cannot be used; the text says which line or column, and what to do."""
+
+    code = "bad_trace"

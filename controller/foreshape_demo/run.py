@@ -14,7 +14,7 @@ from typing import TextIO
 import structlog
 
 from foreshape_controller.cli.errors import CliError
-from foreshape_controller.sim.errors import TraceError
+from foreshape_controller.errors import TraceError
 from foreshape_controller.sim.world import World
 from foreshape_demo.bed import BRISK, WARM_UP, Bed, Pace
 from foreshape_demo.screen import Screen

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from foreshape_controller.sim.errors import TraceError
+from foreshape_controller.errors import TraceError
 from foreshape_controller.sim.trace import TraceWorkload, read_trace
 from foreshape_controller.sim.world import MONDAY, World
 

@@ -13,6 +13,9 @@ LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 HALF_HOURS = 48
 
+HEADS = ("steps", "half_hours", "peak30m", "peak24h")
+"""Parts of a forecast, by the names of their fields; each is calibrated, scored and gated for itself."""
+
 
 @dataclass(frozen=True, eq=False)
 class Forecast:

@@ -19,7 +19,3 @@ class SimBusy(SimError):
 
 class SimRejected(SimError):
     """The hypervisor or the guest says no."""
-
-
-class TraceError(SimError):
-    """A trace file cannot be used; the text says what is wrong with it."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foreshape_controller.errors import TraceError
 from foreshape_controller.sim.demand import TICK_S, Wish
-from foreshape_controller.sim.errors import TraceError
 
 STEP_S = 300
 NEEDED = ("vm", "t", "cpu_cores", "cpu_cap_cores")

@@ -17,7 +17,7 @@ LIVE = frozenset({DomainState.RUNNING, DomainState.BUSY, DomainState.MIGRATING})
 
 _NO_CPU = (0.0,) * 5
 _NO_MEMORY = (0.0,) * 5
-_NO_IO = (0.0,) * 4
+_NO_IO = (0.0,) * 5
 WIDTH = len(SUMS) + len(MAXIMA)
 
 
@@ -29,17 +29,19 @@ def bin_start(taken_at: float, window_s: float, step_s: int) -> int:
 def vm_row(sample: VmSample, bin_at: int, series: int, step_s: int) -> Row:
     """One sample as a row of ``bins``: sums are amounts × seconds. A window longer than a bin counts as one full bin."""
     s = min(sample.window_s, float(step_s))
-    cpu, memory = sample.cpu, sample.memory
+    cpu, memory, io = sample.cpu, sample.memory, sample.io
     return (
         bin_at,
         series,
         1,
         *(_cpu(cpu, s) if cpu else _NO_CPU),
         *(_memory(memory, s) if memory else _NO_MEMORY),
-        *(_io(sample.io, s) if sample.io else _NO_IO),
+        *(_io(io, s) if io else _NO_IO),
         cpu.demand.cores if cpu else 0.0,
         cpu.used.cores if cpu else 0.0,
         memory.demand.mib if memory else 0.0,
+        io.read_kib_s + io.write_kib_s if io else 0.0,
+        io.rx_kib_s + io.tx_kib_s if io else 0.0,
     )
 
 
@@ -48,7 +50,7 @@ def host_row(host: HostSample, bin_at: int, series: int, window_s: float) -> Row
     used, in_use = host.cpu_used.cores, (host.memory_total - host.memory_available).mib
     cpu = (window_s, used * window_s, used * window_s, host.cpus * window_s, 0.0)
     memory = (window_s, in_use * window_s, host.memory_total.mib * window_s, 0.0, 0.0)
-    return (bin_at, series, 1, *cpu, *memory, *_NO_IO, used, used, in_use)
+    return (bin_at, series, 1, *cpu, *memory, *_NO_IO, used, used, in_use, 0.0, 0.0)
 
 
 def _cpu(c: CpuSample, s: float) -> Row:
@@ -61,4 +63,5 @@ def _memory(m: MemorySample, s: float) -> Row:
 
 
 def _io(io: IoSample, s: float) -> Row:
-    return (s, (io.read_kib_s + io.write_kib_s) * s, (io.read_iops + io.write_iops) * s, (io.rx_kib_s + io.tx_kib_s) * s)
+    disk, net = io.read_kib_s + io.write_kib_s, io.rx_kib_s + io.tx_kib_s
+    return (s, disk * s, (io.read_iops + io.write_iops) * s, net * s, io.read_kib_s * s)

@@ -42,10 +42,22 @@ PARTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "memory_max": SINGLE,
             }
         ),
-        "io": MappingProxyType({"io_s": HALF, "disk_kib": SINGLE, "disk_ops": SINGLE, "net_kib": SINGLE}),
+        "io": MappingProxyType(
+            {
+                "io_s": HALF,
+                "disk_kib": SINGLE,
+                "disk_ops": SINGLE,
+                "net_kib": SINGLE,
+                "disk_read_kib": SINGLE,
+                "disk_max": SINGLE,
+                "net_max": SINGLE,
+            }
+        ),
     }
 )
-_PER_SECOND = frozenset({"cpu_sum", "cpu_used_sum", "cpu_alloc_sum", "memory_sum", "memory_alloc_sum", "disk_kib", "disk_ops", "net_kib"})
+_PER_SECOND = frozenset(
+    {"cpu_sum", "cpu_used_sum", "cpu_alloc_sum", "memory_sum", "memory_alloc_sum", "disk_kib", "disk_ops", "net_kib", "disk_read_kib"}
+)
 """Sums are stored as means (sum / seconds): a mean fits half precision where a sum would not."""
 
 
@@ -73,7 +85,8 @@ def unpack(part: str, data: bytes) -> Columns:
     columns: Columns = {}
     at = 0
     for name, kind in PARTS[part].items():
-        columns[name] = np.frombuffer(raw, kind, BINS_PER_DAY, at).astype(np.float64)
+        told = at < len(raw)  # a day packed before a column was added does not have it
+        columns[name] = np.frombuffer(raw, kind, BINS_PER_DAY, at).astype(np.float64) if told else np.zeros(BINS_PER_DAY)
         at += BINS_PER_DAY * int(kind[-1])
     for name in _PER_SECOND & columns.keys():
         columns[name] *= columns[f"{part}_s"]

@@ -43,8 +43,9 @@ SUMS = (
     "disk_kib",
     "disk_ops",
     "net_kib",
+    "disk_read_kib",  # the part of disk_kib that was read
 )
-MAXIMA = ("cpu_max", "cpu_used_max", "memory_max")
+MAXIMA = ("cpu_max", "cpu_used_max", "memory_max", "disk_max", "net_max")
 
 # Ordered by time first: all writes of a cycle then land on the same few pages.
 bins = Table(
@@ -229,4 +230,85 @@ forecasts = Table(
     Column("reason", Text, nullable=False),
     Column("age_s", Float, nullable=False),
     Column("data", LargeBinary, nullable=False),  # float32: steps, half hours, peak30m, peak24h
+)
+
+archive = Table(
+    "archive",  # forecasts waiting for their future, many series in one row
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("resource", String(16), nullable=False),
+    Column("origin", BigInteger, nullable=False),
+    Column("due", BigInteger, nullable=False, index=True),  # when all of its future is over
+    Column("step_s", Integer, nullable=False),
+    Column("predictor", String(64), nullable=False),  # the champion then: a model's id, or baseline
+    Column("data", LargeBinary, nullable=False),
+)
+
+scores = Table(
+    "scores",  # what came of them, added up per stratum
+    metadata,
+    Column("origin", BigInteger, primary_key=True, autoincrement=False),
+    Column("resource", String(16), primary_key=True),
+    Column("stratum", String(32), primary_key=True),
+    Column("head", String(16), primary_key=True),  # steps, half_hours, peak30m, peak24h
+    Column("predictor", String(64), primary_key=True),
+    Column("data", LargeBinary, nullable=False),  # sums, as JSON
+)
+
+headroom = Table(
+    "headroom",
+    metadata,
+    Column("server", String(64), primary_key=True),
+    Column("resource", String(16), primary_key=True),
+    Column("factor", Float, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+# --- what is known of servers beside their demand ----------------------------------------------------------------------
+
+profiles = Table(
+    "profiles",  # declared by people
+    metadata,
+    Column("server", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+classes = Table(
+    "classes",  # inferred
+    metadata,
+    Column("server", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+anomalies = Table(
+    "anomalies",
+    metadata,
+    Column("series", String(300), primary_key=True),
+    Column("resource", String(16), primary_key=True),
+    Column("since", BigInteger, primary_key=True, autoincrement=False),
+    Column("until", BigInteger),  # NULL while it lasts
+    Column("data", LargeBinary, nullable=False),
+    Index("anomalies_by_end", "until"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("scope", String(300), nullable=False, index=True),  # server:ID, project:ID, segment:NAME, zone:NAME, cloud
+    Column("source", String(300), nullable=False),  # api, or the calendar it was imported from
+    Column("at", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+effects = Table(
+    "effects",  # what an event's occurrences did, measured
+    metadata,
+    Column("event", String(64), primary_key=True),
+    Column("resource", String(16), primary_key=True),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("factor", Float, nullable=False),
+    Column("weight", Float, nullable=False),
 )
