@@ -69,7 +69,7 @@ $(VENV)/.demo: $(SOURCES) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(SOURCES) | $(VENV)/bin/python
-	@if pkg-config --exists libvirt 2>/dev/null; then extra=dev; else extra=demo,tools; \
+	@if pkg-config --exists libvirt 2>/dev/null; then extra=dev; else extra=demo,learn,compare,tools; \
 	  echo "venv: libvirt's headers are missing, so the libvirt door is left out and its tests are skipped; as root: make packages"; fi; \
 	echo "venv: installing foreshape[$$extra] into $(VENV) (a minute or two the first time)"; \
 	$(PIP) install -c constraints.txt -e ".[$$extra]"; \
