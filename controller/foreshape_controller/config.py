@@ -81,6 +81,13 @@ class PlanSettings:
     stale_after_s: float = _option(
         60.0, "seconds", "A host or server whose newest sample is older is stale: it is never shrunk.", min=5, max=86400
     )
+    forecast: str = _option(
+        "auto",
+        "auto | baseline | off",
+        "Who looks ahead. auto: the promoted model where it has won, the baseline elsewhere. baseline: quantiles and errors of the "
+        "past, no model. off: nobody; servers are sized by what the last half-hour used.",
+        choices=("auto", "baseline", "off"),
+    )
     history_bins: int = _option(2016, "bins", "How far back the forecaster looks: 2016 bins of 5 minutes are 7 days.", min=12, max=20160)
     forecast_every_s: float = _option(300.0, "seconds", "A forecast is made anew when the newest one is older than this.", min=1, max=86400)
     max_orders: int = _option(200, "orders", "Most orders of one plan over all hosts; the rest waits for the next plan.", min=1, max=100000)

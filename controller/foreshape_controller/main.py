@@ -22,8 +22,10 @@ from foreshape_controller.config import Settings, load
 from foreshape_controller.decide.tiers import Tiers, load_tiers
 from foreshape_controller.errors import ConfigError, ControllerError
 from foreshape_controller.forecast.baseline import Baseline
+from foreshape_controller.forecast.reactive import Reactive
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings
+from foreshape_controller.model.forecast import Predictor
 from foreshape_controller.notify import notify, watchdog_s
 from foreshape_controller.store import Store
 from foreshape_wire.order import Mode
@@ -70,9 +72,14 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
     )
     intake = Intake(store, settings)
     asked = {f.name: getattr(settings.plan, f.name) for f in fields(PlanSettings)}
-    plan_loop = PlanLoop(store, Baseline(), tiers, PlanSettings(**asked))
+    plan_loop = PlanLoop(store, _predictor(settings.plan.forecast), tiers, PlanSettings(**asked))
     app = create_app(Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock))
     return Program(settings, store, intake, plan_loop, app, token, clock)
+
+
+def _predictor(forecast: str) -> Predictor:
+    """Who looks ahead, as ``[plan] forecast`` says."""
+    return Reactive() if forecast == "off" else Baseline()
 
 
 def admin_token(file: Path) -> str:

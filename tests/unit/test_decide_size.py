@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from decide_support import BALLOON, HOTPLUG, HOUR, QUOTA, peak
 from foreshape_controller.decide.size import Facts, Seen, bounds, size
 from foreshape_controller.decide.tiers import DEFAULTS
+from foreshape_controller.model.forecast import NO_FORECAST
 from foreshape_controller.model.plan import Choice
 
 pytestmark = pytest.mark.unit
@@ -147,6 +148,14 @@ def test_the_forecast_is_worth_the_difference_to_the_last_half_hour():
     assert not both.changed_by_forecast, "a rule without forecasts would have seen that peak, and would hold it as long"
     same = size(replace(CPU, peak=peak(3.0), seen=replace(QUIET, window_peak=3.0)), STANDARD)
     assert not same.changed_by_forecast
+
+
+def test_where_nobody_looked_ahead_nothing_is_the_forecasts_doing():
+    measured = msgspec.structs.replace(peak(3.0), source=NO_FORECAST)
+    found = size(replace(CPU, peak=measured, held=3.5, seen=replace(QUIET, window_peak=1.95)), STANDARD)
+    assert found.target == found.reactive_target == 3.0
+    assert not found.changed_by_forecast
+    assert "predicted" not in found.reason
 
 
 # -- properties -------------------------------------------------------------------------------------------------------

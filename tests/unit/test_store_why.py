@@ -4,6 +4,7 @@ import pytest
 
 from foreshape_controller.decide.why import sentences
 from foreshape_controller.model.answers import OrderAnswer
+from foreshape_controller.model.forecast import NO_FORECAST
 from foreshape_controller.model.plan import Gate, PeakRange
 from foreshape_wire.order import Mode, Origin, Verdict
 from foreshape_wire.reading import LeverName
@@ -28,6 +29,13 @@ def test_growth_tells_forecast_order_and_proof():
     assert "was carried out" in text
     assert "cpu applied by cpu.guest, 1.00 cores → 2.00 cores in 1.2 s" in text
     assert "Proof: the guest has 2 vCPUs online." in text
+
+
+def test_without_a_forecast_it_says_that_nobody_looked_ahead():
+    seen = PeakRange(median=1.9, wanted=1.9, quantile=0.95, source=NO_FORECAST, reason="largest of the last half-hour", age_s=3600)
+    text = told(decision(T0, cpu=sizing("cpu", 1.0, 2.0, peak=seen, reactive_target=2.0)), [])
+    assert "Nobody looked ahead, [plan] forecast is off: 1.90 cores, largest of the last half-hour." in text
+    assert "Without a forecast" not in text
 
 
 def test_a_hold_names_the_gates_that_stood_against_it():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from foreshape_controller.decide import reach
+from foreshape_controller.model.forecast import NO_FORECAST
 from foreshape_controller.model.plan import Choice, Gate, PeakRange, Sizing
 from foreshape_controller.model.tier import ResourceRules, Tier
 from foreshape_wire.reading import Capability
@@ -62,10 +63,16 @@ class Facts:
     frozen: tuple[str, str] | None = None
     """Code and sentence of what forbids any change: stale data, safe mode, a migration."""
 
+    @property
+    def looked_ahead(self) -> bool:
+        """Whether the peak is a forecast, and not only what was measured."""
+        return self.peak is None or self.peak.source != NO_FORECAST
+
 
 def size(facts: Facts, tier: Tier) -> Sizing:
     """Size one resource. The result also says what the same rules choose without a forecast."""
-    return msgspec.structs.replace(_Case.of(facts, tier).choose(), reactive_target=_reactive(facts, tier))
+    chosen = _Case.of(facts, tier).choose()
+    return msgspec.structs.replace(chosen, reactive_target=_reactive(facts, tier) if facts.looked_ahead else chosen.target)
 
 
 def _reactive(facts: Facts, tier: Tier) -> float | None:
@@ -73,7 +80,7 @@ def _reactive(facts: Facts, tier: Tier) -> float | None:
     last = facts.seen.window_peak
     if last is None:
         return None
-    seen = PeakRange(median=last, wanted=last, quantile=1.0, source="reactive", reason="last half-hour's maximum", age_s=facts.seen.age_s)
+    seen = PeakRange(median=last, wanted=last, quantile=1.0, source=NO_FORECAST, reason="last half-hour's maximum", age_s=facts.seen.age_s)
     return _Case.of(replace(facts, peak=seen, held=facts.seen.hold_max), tier).choose().target
 
 
@@ -151,7 +158,8 @@ class _Case:
         case = case._asked("ceiling", self.wanted <= self.ceiling, f"wants {self._say(self.wanted)}, ceiling {self._say(self.ceiling)}")
         if have < self.floor and goal <= self.floor:
             return case._move(Choice.GROW, goal, "below_floor", f"its floor is {self._say(self.floor)}")
-        return case._move(Choice.GROW, goal, "peak_above", f"predicted peak {self._say(self.wanted)} is above its {self._say(have)}")
+        peak = "predicted peak" if self.facts.looked_ahead else "last half-hour's peak"
+        return case._move(Choice.GROW, goal, "peak_above", f"{peak} {self._say(self.wanted)} is above its {self._say(have)}")
 
     # -- shrinking ----------------------------------------------------------------------------------------------
 
@@ -218,7 +226,8 @@ class _Case:
         case = self._asked("step", target <= kept, f"one step takes at most {share:.0%} of {self._say(have)}")
         if target >= have:
             return case._hold("at_target", "no lever reaches anything smaller that is enough")
-        why = f"use is predicted to stay below {self._say(self.wanted)} and was low for {self.rules.hold_s / 3600:.1f} h"
+        stays = "predicted to stay" if self.facts.looked_ahead else "lately"
+        why = f"use is {stays} below {self._say(self.wanted)} and was low for {self.rules.hold_s / 3600:.1f} h"
         return case._move(Choice.SHRINK, target, "peak_below", why)
 
     def _working_set(self) -> float:

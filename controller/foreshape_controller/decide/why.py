@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from foreshape_controller.model.answers import OrderAnswer
-from foreshape_controller.model.plan import Choice, Decision, Sizing
+from foreshape_controller.model.forecast import NO_FORECAST
+from foreshape_controller.model.plan import Choice, Decision, PeakRange, Sizing
 from foreshape_wire.order import Mode, Order, Origin, Outcome
 
 NAMES = {"cpu": "CPU", "memory": "Memory"}
@@ -50,17 +51,22 @@ def _resource(s: Sizing) -> Iterator[str]:
     move = f"stays at {have}" if s.choice is Choice.HOLD else f"{s.choice.value}s from {have} to {target}"
     yield f"{NAMES[s.resource]} {move}: {s.reason} [{s.code}]."
     if s.peak is not None:
-        p = s.peak
-        # the reason why this link of the forecast chain spoke is the forecaster's own sentence
-        yield (
-            f"  Forecast: peak of {amount(s.resource, p.median)} (median), {amount(s.resource, p.wanted)} to be safe at {p.quantile:.0%}; "
-            f"by {p.source} from {_age(p.age_s)} of history: {p.reason}."
-        )
+        yield _forecast(s.resource, s.peak)
     failed = [f"{g.name} ({g.detail})" for g in s.gates if not g.passed and g.name != s.code]  # the code's own reason was said
     if failed:
         yield f"  What stood against a change: {', '.join(failed)}."
     if s.changed_by_forecast and s.reactive_target is not None:
         yield f"  Without a forecast the same rules would have chosen {amount(s.resource, s.reactive_target)}."
+
+
+def _forecast(resource: str, p: PeakRange) -> str:
+    """The reason why this link of the forecast chain spoke is the forecaster's own sentence."""
+    if p.source == NO_FORECAST:
+        return f"  Nobody looked ahead, [plan] forecast is off: {amount(resource, p.wanted)}, {p.reason}."
+    return (
+        f"  Forecast: peak of {amount(resource, p.median)} (median), {amount(resource, p.wanted)} to be safe at {p.quantile:.0%}; "
+        f"by {p.source} from {_age(p.age_s)} of history: {p.reason}."
+    )
 
 
 def _consequence(decision: Decision, orders: Sequence[OrderAnswer]) -> Iterator[str]:

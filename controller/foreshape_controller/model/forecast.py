@@ -16,6 +16,9 @@ HALF_HOURS = 48
 HEADS = ("steps", "half_hours", "peak30m", "peak24h")
 """Parts of a forecast, by the names of their fields; each is calibrated, scored and gated for itself."""
 
+NO_FORECAST = "off"
+"""Source of a "forecast" that only repeats what was measured: nothing that follows from it is the forecast's doing."""
+
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
