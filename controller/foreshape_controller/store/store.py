@@ -7,6 +7,7 @@ from sqlalchemy import select
 from foreshape_controller.errors import ConfigError
 from foreshape_controller.store.agents import Agents
 from foreshape_controller.store.engine import Database
+from foreshape_controller.store.events import Events
 from foreshape_controller.store.forecasts import Forecasts
 from foreshape_controller.store.history import HistoryStore
 from foreshape_controller.store.inventory import Inventory
@@ -28,6 +29,7 @@ class Store:
         self.history = HistoryStore(db, self.inventory, self.journal, step_s, clock_skew_s=clock_skew_s)
         self.forecasts = Forecasts(db)
         self.agents = Agents(db)
+        self.events = Events(db)
 
     @classmethod
     def open(  # noqa: PLR0913  each is one option of the file

@@ -1,0 +1,245 @@
+"""What people know of before it happens, joined to forecasts. Pure: values in, values out, all series at once.
+
+An occurrence multiplies demand by its factor f between its start and its end; before and after it the factor grows from 1
+and falls back to 1 over its ramps. Several at once multiply, between 0 and 20. The effect on a forecast:
+
+    5-minute means:     fan of the step × factor of the step (the mean over its bin)
+    half-hour marginal: mixture of the half-hour's bins, each bin's fan × its factor
+    window peak:        q-quantile P(q) × max over the parts j of (factor of j × level of j at q),
+                        level of j at q = the part's own quantile / the largest of the window's parts
+
+so that without an event a forecast stays as it is, an event over the whole window multiplies its peak by f, and an event at
+night raises the day's peak only if f × the night's level exceeds the day's. A part is as high as its window where the
+forecast is flat: there a short event counts like a long one, on the safe side.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from foreshape_controller.forecast.quantiles import ordered
+from foreshape_controller.model.event import FACTOR_MOST, Influence
+from foreshape_controller.model.forecast import HALF_HOURS, LEVELS, Forecast
+from foreshape_controller.model.history import BINS_PER_DAY, Floats, History
+
+Rows = npt.NDArray[np.intp]
+
+DECLARED = 0.25
+"""What was declared counts as this many occurrences: one that was seen whole outweighs it 4 to 1, two 8 to 1."""
+
+LEAST = 0.01
+"""Factors below this count as this where their logarithm is taken."""
+
+FAINT = 0.05
+"""Demand under a factor below this says nothing about demand without it: those bins become gaps."""
+
+NEGLIGIBLE = 0.1
+"""A learned effect on a resource for which nothing was declared counts from this far away from 1."""
+
+WHOLE = 0.5
+"""Share of a bin that an occurrence must cover for the bin to tell its effect."""
+
+
+# -- factors over time ------------------------------------------------------------------------------------------------
+
+
+def covered(influence: Influence, starts: npt.NDArray[np.float64], step_s: float) -> Floats:
+    """[bins] share of each bin under the occurrence, ramps counted by their height: exact, by the integral of the trapezoid."""
+    area = _area(influence, starts + step_s) - _area(influence, starts)
+    return np.clip(area / step_s, 0, 1).astype(np.float32)
+
+
+def _area(i: Influence, until: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Integral of the trapezoid from the beginning of time to each instant, seconds."""
+    rising = np.clip(until - i.begins, 0, i.lead_s)
+    whole = np.clip(until - i.start, 0, i.end - i.start)
+    falling = np.clip(until - i.end, 0, i.tail_s)
+    up = rising**2 / (2 * i.lead_s) if i.lead_s else 0.0
+    down = falling - falling**2 / (2 * i.tail_s) if i.tail_s else 0.0
+    area: npt.NDArray[np.float64] = up + whole + down
+    return area
+
+
+def factors(
+    influences: Sequence[Influence], members: Callable[[str], Rows], resource: str, n: int, grid: tuple[float, int, float]
+) -> Floats:
+    """[n, bins]: what each series' demand is multiplied by in each bin of ``grid`` (first start, bins, step).
+
+    members: rows of the series that are in a scope.
+    """
+    first, bins, step_s = grid
+    starts = first + step_s * np.arange(bins, dtype=np.float64)
+    product = np.ones((n, bins), np.float32)
+    for i in influences:
+        f = i.factors.get(resource, 1.0)
+        share = covered(i, starts, step_s)
+        if f != 1 and share.any():
+            product[members(i.scope)] *= 1 + np.float32(f - 1) * share
+    return np.clip(product, 0, np.float32(FACTOR_MOST))
+
+
+def of_groups(servers: Floats, demand: Floats, groups: Sequence[Rows]) -> Floats:
+    """[groups, bins]: the factor of a group is the mean of its servers', weighted by what each wants; equally where nothing is known.
+
+    servers: [n, bins] factors; demand: [n] usual level. An event on a tenth of a host's demand moves the host by a tenth of it.
+    """
+    weight = np.where(np.isfinite(demand) & (demand > 0), demand, 0)
+    found = [_weighted(servers[rows], weight[rows]) for rows in groups]
+    return np.stack(found).astype(np.float32) if found else np.ones((0, servers.shape[1]), np.float32)
+
+
+def _weighted(values: Floats, weight: Floats) -> Floats:
+    if len(values) == 0:
+        return np.ones(values.shape[1], np.float32)
+    mean: Floats = np.average(values, axis=0, weights=weight if weight.sum() > 0 else None)
+    return mean
+
+
+# -- onto a forecast --------------------------------------------------------------------------------------------------
+
+
+def apply(forecast: Forecast, factor: Floats, said: Mapping[int, str]) -> Forecast:
+    """The forecast under factors [n, 288 bins from its origin]; ``said`` is added to the reasons of its rows.
+
+    Rows without an effect come back as they were, to the bit.
+    """
+    rows = np.flatnonzero((factor != 1).any(axis=1))
+    if len(rows) == 0:
+        return forecast
+    f = factor[rows]
+    near = forecast.steps.shape[1]
+    half_hours = _half_hours(forecast.half_hours[rows], f)
+    peak30m = _peak(forecast.peak30m[rows], forecast.steps[rows], f[:, :near])
+    peak24h = _peak(forecast.peak24h[rows], forecast.half_hours[rows], _by_half_hour(f).max(axis=2))
+    return replace(
+        forecast,
+        steps=_put(forecast.steps, rows, forecast.steps[rows] * f[:, :near, None]),
+        half_hours=_put(forecast.half_hours, rows, half_hours),
+        peak30m=_put(forecast.peak30m, rows, peak30m),
+        peak24h=_put(forecast.peak24h, rows, peak24h),
+        reason=tuple(f"{r}; {said[k]}" if r and k in said else said.get(k, r) for k, r in enumerate(forecast.reason)),
+    )
+
+
+def _put(whole: Floats, rows: Rows, part: Floats) -> Floats:
+    """A copy with some rows replaced, levels in order."""
+    new = whole.copy()
+    new[rows] = ordered(part.astype(np.float32))
+    return new
+
+
+def _by_half_hour(factor: Floats) -> Floats:
+    """[n, 48, 6]: the bins of each half-hour."""
+    return factor[:, :BINS_PER_DAY].reshape(len(factor), HALF_HOURS, -1)
+
+
+def _half_hours(fan: Floats, factor: Floats) -> Floats:
+    """Each half-hour's marginal: scaled where its bins have one factor, else mixed from its bins' scaled fans."""
+    by = _by_half_hour(factor)
+    scaled: Floats = fan * by.mean(axis=2)[:, :, None]
+    mixed = np.nonzero(by.max(axis=2) != by.min(axis=2))
+    if len(mixed[0]):
+        scaled[mixed] = _mixture(fan[mixed][:, None, :] * by[mixed][:, :, None])
+    return scaled
+
+
+def _mixture(fans: Floats) -> Floats:
+    """[m, levels]: quantiles of the equal mixture of k fans [m, k, levels]: where the mean of their distribution functions is the level."""
+    m, k, levels = fans.shape
+    mass = np.diff(np.concatenate([[0.0], (np.asarray(LEVELS)[1:] + np.asarray(LEVELS)[:-1]) / 2, [1.0]])) / k
+    order = np.argsort(fans.reshape(m, -1), axis=1, kind="stable")
+    values = np.take_along_axis(fans.reshape(m, -1), order, 1)
+    weight = np.tile(mass, k)[order]
+    place = np.cumsum(weight, axis=1) - weight / 2
+    return _at_levels(place, values).reshape(m, levels)
+
+
+def _at_levels(place: npt.NDArray[np.float64], values: Floats) -> Floats:
+    """[m, levels]: each row's values at the levels, linear between their places (``np.interp`` of many rows at once)."""
+    wanted = np.asarray(LEVELS)
+    above = np.clip((place[:, :, None] < wanted).sum(axis=1), 1, place.shape[1] - 1)
+    p0, p1 = np.take_along_axis(place, above - 1, 1), np.take_along_axis(place, above, 1)
+    v0, v1 = np.take_along_axis(values, above - 1, 1), np.take_along_axis(values, above, 1)
+    part = np.clip((wanted - p0) / np.maximum(p1 - p0, 1e-12), 0, 1)
+    found: Floats = (v0 + (v1 - v0) * part).astype(np.float32)
+    return found
+
+
+def _peak(peak: Floats, parts: Floats, factor: Floats) -> Floats:
+    """[n, levels]: P(q) × max over parts of (factor × level of the part); parts [n, k, levels], factor [n, k]."""
+    top = parts.max(axis=1, keepdims=True)
+    level = np.where(top > 0, parts / np.where(top > 0, top, 1), 1)
+    found: Floats = peak * (factor[:, :, None] * level).max(axis=1)
+    return found
+
+
+# -- off a history ----------------------------------------------------------------------------------------------------
+
+
+def neutral(history: History, factor: Floats) -> History:
+    """The history as it would have been without events: each bin divided by the factor [n, T] that it was under.
+
+    So nothing counts twice: a forecast is made from the neutral history, and multiplied by what is to come. While an occurrence
+    lasts, the last values divided and multiplied by the same factor are what was measured, however wrong the factor is.
+    """
+    if not (factor != 1).any():
+        return history
+    known = factor >= FAINT
+    by = np.where(known, factor, 1)
+    return replace(
+        history,
+        mean=np.where(known, history.mean / by, np.nan).astype(np.float32),
+        max=np.where(known, history.max / by, np.nan).astype(np.float32),
+        coverage=np.where(known, history.coverage, 0).astype(np.float32),
+    )
+
+
+# -- learning ---------------------------------------------------------------------------------------------------------
+
+
+def measure(observed: Floats, expected: Floats, coverage: Floats, share: Floats) -> tuple[float, float]:
+    """Factor and weight of one occurrence: the weighted median over its bins of (sum of demand / sum of what was expected without it).
+
+    observed, expected, coverage: [n, bins] of the series in its scope, expected being the neutral forecast's median; share: [bins]
+    under the occurrence. A bin that is covered by a part s only counts as 1 + (ratio − 1) / s. Weight: the share of the
+    occurrence that samples spoke for; 0 where nothing can be said.
+    """
+    told = np.where(np.isfinite(observed) & np.isfinite(expected) & (share >= WHOLE)[None, :], np.nan_to_num(coverage), 0)
+    seen = np.where(told > 0, observed, 0) * told
+    usual = np.where(told > 0, expected, 0) * told
+    total, base = seen.sum(axis=0), usual.sum(axis=0)
+    wanted = np.isfinite(expected).sum(axis=0) * (share >= WHOLE)
+    weight = np.where(base > 0, told.sum(axis=0), 0)
+    if wanted.sum() == 0 or weight.sum() <= 0:
+        return 1.0, 0.0
+    ratio = 1 + (total / np.where(base > 0, base, 1) - 1) / np.maximum(share, WHOLE)
+    factor = _weighted_median(np.clip(ratio, 0, FACTOR_MOST), weight)
+    return factor, float(min(1.0, weight.sum() / wanted.sum()))
+
+
+def _weighted_median(values: Floats, weight: Floats) -> float:
+    order = np.argsort(values, kind="stable")
+    upto = np.cumsum(weight[order])
+    return float(values[order][np.searchsorted(upto, upto[-1] / 2)])
+
+
+def in_force(declared: float, measured: Sequence[tuple[float, float]]) -> float:
+    """The factor that counts: geometric mean of the declared one (as ¼ occurrence) and of those measured, by weight.
+
+        ln f = (k·ln declared + Σ wᵢ·ln factorᵢ) / (k + Σ wᵢ),  k = DECLARED
+
+    Between the declared and the measured, whatever their order; with more occurrences it goes to what was measured.
+    """
+    told = sorted((f, w) for f, w in measured if w > 0)
+    if not told:
+        return declared
+    logs = np.log(np.clip([declared, *(f for f, _ in told)], LEAST, FACTOR_MOST))
+    return float(np.exp(np.average(logs, weights=[DECLARED, *(w for _, w in told)])))
+
+
+def expected(declared: float | None, measured: Sequence[tuple[float, float]]) -> float:
+    """``in_force`` with nothing declared as 1; a small learned effect on what nobody spoke of is taken for chance."""
+    factor = in_force(1.0 if declared is None else declared, measured)
+    return 1.0 if declared is None and abs(factor - 1) < NEGLIGIBLE else factor
