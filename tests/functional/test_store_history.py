@@ -11,6 +11,7 @@ from foreshape_controller.main import build
 from foreshape_controller.store import seen
 from foreshape_wire.order import Mode
 from foreshape_wire.reading import DomainState
+from foreshape_wire.sample import IoSample
 from store_support import DAY, T0, open_store, report, sample, settings
 
 pytestmark = pytest.mark.functional
@@ -196,3 +197,38 @@ def test_housekeeping_packs_forgets_and_can_be_repeated(tmp_path):
     assert store.history.read("cpu", ["vm-1"], T0 + 300, 1).coverage[0, 0] == 0
     assert store.history.append(report(1), now[0]) is True  # nobody reported in that epoch for so long that it is forgotten
     store.close()
+
+
+# --- disk and network -------------------------------------------------------------------------------------------------
+
+
+def test_disk_and_network_are_read_like_cpu_and_memory_with_nothing_sold(store):
+    """Two samples of 10 s in a bin: 30 + 10 and 60 + 20 KiB/s of disk, 5 + 1 and 7 + 3 of network."""
+    for n, (read, write, rx, tx) in enumerate(((30.0, 10.0, 5.0, 1.0), (60.0, 20.0, 7.0, 3.0)), 1):
+        io = IoSample(read_kib_s=read, write_kib_s=write, rx_kib_s=rx, tx_kib_s=tx)
+        store.history.append(report(n, T0 + 10 * n, [sample(io=io)], cards=True), T0 + 10 * n)
+    disk, net = (store.history.read(r, ["vm-1", "host:hv1"], T0 + 30, 1) for r in ("disk", "net"))
+    assert (disk.mean[0, 0], disk.max[0, 0]) == (60.0, 80.0)
+    assert (net.mean[0, 0], net.max[0, 0]) == (8.0, 10.0)
+    assert disk.coverage[0, 0] == pytest.approx(20 / 300)
+    assert np.isnan(disk.entitlement).all()
+    assert not disk.censored.any()
+    assert np.isnan(disk.mean[1, 0]), "a host's own disks are not measured"
+
+
+def test_the_share_of_reads_is_known_where_something_was_moved(store):
+    """Bin 0: 90 of 120 KiB/s were read. Bin 1: nothing moved. Bin 2: no sample."""
+    store.history.append(report(1, T0 + 10, [sample(io=IoSample(read_kib_s=90.0, write_kib_s=30.0))]), T0 + 10)
+    store.history.append(report(2, T0 + 310, [sample(io=IoSample())]), T0 + 310)
+    for compacted in (False, True):
+        share = store.history.read_share(["vm-1", "nobody"], T0 + 900, 3)
+        np.testing.assert_allclose(share, [[0.75, np.nan, np.nan], [np.nan] * 3], rtol=1e-6, err_msg=f"{compacted=}")
+        store.history.compact(T0 + DAY)
+
+
+def test_what_the_host_gave_is_read_beside_what_was_wanted(store):
+    """1.5 cores wanted and used of 2, 500 MiB wanted of 1024 given."""
+    store.history.append(report(1, T0 + 10, [sample(cores=1.5)]), T0 + 10)
+    cpu, memory = (store.history.read(r, ["vm-1"], T0 + 30, 2) for r in ("cpu", "memory"))
+    assert (cpu.used[0, 1], memory.used[0, 1], memory.mean[0, 1]) == (1.5, 1024.0, 500.0)
+    assert np.isnan(cpu.used[0, 0])

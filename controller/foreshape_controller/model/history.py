@@ -46,6 +46,8 @@ class History:
     step_s: int = STEP_S
     doubtful: Floats | None = None
     """Memory: [n, T], share of the bin's samples whose confidence was below one half (read from outside the guest)."""
+    used: Floats | None = None
+    """[n, T] what the host gave: cores used, MiB allocated; NaN in gaps. Demand is what was wanted."""
 
     @property
     def bins(self) -> int:

@@ -4,7 +4,7 @@ A day is 288 bins, whatever a bin lasts. Inside this module amounts are sums aga
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -79,14 +79,15 @@ def pack(part: str, columns: Columns) -> bytes:
     return zlib.compress(raw, 6)
 
 
-def unpack(part: str, data: bytes) -> Columns:
-    """Bytes as a day: sums, seconds and maxima."""
+def unpack(part: str, data: bytes, only: Collection[str] | None = None) -> Columns:
+    """Bytes as a day: sums, seconds and maxima; ``only`` some columns (the part's seconds among them), where named."""
     raw = zlib.decompress(data)
     columns: Columns = {}
     at = 0
     for name, kind in PARTS[part].items():
         told = at < len(raw)  # a day packed before a column was added does not have it
-        columns[name] = np.frombuffer(raw, kind, BINS_PER_DAY, at).astype(np.float64) if told else np.zeros(BINS_PER_DAY)
+        if only is None or name in only:
+            columns[name] = np.frombuffer(raw, kind, BINS_PER_DAY, at).astype(np.float64) if told else np.zeros(BINS_PER_DAY)
         at += BINS_PER_DAY * int(kind[-1])
     for name in _PER_SECOND & columns.keys():
         columns[name] *= columns[f"{part}_s"]

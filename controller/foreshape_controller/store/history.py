@@ -4,17 +4,18 @@ A bin can be in both places at once (late data after an outage); reading adds th
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from foreshape_controller.model.history import BINS_PER_DAY, Floats, History
+from foreshape_controller.model.history import BINS_PER_DAY, RESOURCES, Floats, History
 from foreshape_controller.store import chunks as packed
 from foreshape_controller.store import seen
 from foreshape_controller.store.bins import bin_start, host_row, vm_row
 from foreshape_controller.store.engine import Database, Row
+from foreshape_controller.store.grid import COLUMNS, READS, Columns, Grid
 from foreshape_controller.store.inventory import Inventory
 from foreshape_controller.store.journal import Journal
 from foreshape_controller.store.schema import MAXIMA, SUMS, bins, chunks, series, servers
@@ -49,27 +50,6 @@ class _Met(NamedTuple):
 
     number: int
     first_seen: float
-
-
-@dataclass
-class _Grid:
-    """Sums and maxima of n series over T bins, being filled."""
-
-    names: tuple[str, ...]
-    rows: Mapping[int, int]
-    """Series number → row."""
-    start: int
-    step: int
-    columns: dict[str, packed.Floats64] = field(default_factory=dict)
-
-    def add(self, row: int, first: int, name: str, values: packed.Floats64) -> None:
-        """Fold values that begin at bin ``first`` into a row; what lies outside is cut off."""
-        column = self.columns[name][row]
-        low, high = max(0, first), min(column.size, first + values.size)
-        if low >= high:
-            return
-        piece = values[low - first : high - first]
-        column[low:high] = np.maximum(column[low:high], piece) if name in MAXIMA else column[low:high] + piece
 
 
 class HistoryStore:
@@ -149,51 +129,45 @@ class HistoryStore:
     # --- reading ---
 
     def read(self, resource: str, names: Sequence[str], until: float, count: int) -> History:
-        """``count`` bins up to ``until`` (rounded up to the grid, so that the open bin is included).
+        """``count`` bins of a watched resource up to ``until`` (rounded up to the grid, so that the open bin is included).
 
         Names are servers' ids or ``host:NAME``; one that is not known has no data, no entitlement and age nothing.
         """
-        step = self.step_s
-        end = -int(-until // step) * step
         with self._db.read() as conn:
             known = _series(conn, names)
-            grid = self._grid(resource, names, known, end - count * step, count)
-            for batch in _batches(list(grid.rows)):
-                self._add_chunks(conn, grid, resource, batch, end)
-                self._add_bins(conn, grid, batch, end)
-            entitled = {n: e for batch in _batches(names) for n, e in _entitled(conn, resource, batch).items()}
-            if any(n.startswith(HOST_PREFIX) for n in names):
-                entitled |= {HOST_PREFIX + n: c for n, c in self._inventory.capacities(conn, resource).items()}
-        first_seen = np.array([known[n].first_seen if n in known else float(end) for n in names])
-        return _history(resource, grid, np.array([entitled.get(n, np.nan) for n in names], dtype=np.float32), first_seen)
+            grid = self._filled(conn, COLUMNS[resource], self._span(until, count), names, known)
+            entitled = self._sold(conn, resource, names)
+        first_seen = np.array([known[n].first_seen if n in known else float(grid.end) for n in names])
+        return grid.history(resource, np.array([entitled.get(n, np.nan) for n in names], dtype=np.float32), first_seen)
 
-    def _grid(self, resource: str, names: Sequence[str], known: Mapping[str, _Met], start: int, count: int) -> _Grid:
-        wanted = [n for n in packed.PARTS[resource] if n.startswith(f"{resource}_")]
-        columns = {n: np.zeros((len(names), count)) for n in wanted}
-        rows = {known[n].number: i for i, n in enumerate(names) if n in known}
-        return _Grid(tuple(names), rows, start, self.step_s, columns)
+    def read_share(self, names: Sequence[str], until: float, count: int) -> Floats:
+        """[n, T] share of each bin's disk throughput that was read, 0..1; NaN where nothing was moved, or nothing is known."""
+        with self._db.read() as conn:
+            grid = self._filled(conn, READS, self._span(until, count), names, _series(conn, names))
+        moved, was_read = (grid.columns[n] for n in (READS.total, READS.largest))
+        share = np.divide(was_read, moved, out=np.full_like(moved, np.nan), where=moved > 0)
+        return np.minimum(share, 1.0).astype(np.float32)
 
-    def _add_chunks(self, conn: Connection, grid: _Grid, resource: str, numbers: Sequence[int], end: int) -> None:
-        day_s = self.step_s * BINS_PER_DAY
-        query = select(chunks.c.series, chunks.c.day, chunks.c.data).where(
-            chunks.c.series.in_(numbers), chunks.c.part == resource, chunks.c.day.between(grid.start // day_s, (end - 1) // day_s)
-        )
-        for number, day, data in conn.execute(query):
-            columns = packed.unpack(resource, data)
-            first = (day * day_s - grid.start) // grid.step
-            for name in grid.columns:
-                grid.add(grid.rows[number], first, name, columns[name])
+    def _span(self, until: float, count: int) -> tuple[int, int]:
+        """Start of the first of ``count`` bins that end with the one that ``until`` lies in, and the count."""
+        return -int(-until // self.step_s) * self.step_s - count * self.step_s, count
 
-    def _add_bins(self, conn: Connection, grid: _Grid, numbers: Sequence[int], end: int) -> None:
-        names = list(grid.columns)
-        query = select(bins.c.series, bins.c.bin, *(bins.c[n] for n in names)).where(
-            bins.c.bin >= grid.start, bins.c.bin < end, bins.c.series.in_(numbers)
-        )
-        for number, at, *values in conn.execute(query):
-            slot, row = (at - grid.start) // grid.step, grid.rows[number]
-            for name, value in zip(names, values, strict=True):
-                column = grid.columns[name]
-                column[row, slot] = max(column[row, slot], value) if name in MAXIMA else column[row, slot] + value
+    def _filled(self, conn: Connection, wanted: Columns, span: tuple[int, int], names: Sequence[str], known: Mapping[str, _Met]) -> Grid:
+        """Sums and maxima of these series from ``span``'s start, so many bins."""
+        grid = Grid.empty(names, {known[n].number: i for i, n in enumerate(names) if n in known}, span, self.step_s, wanted)
+        for batch in _batches(list(grid.rows)):
+            grid.add_chunks(conn, batch)
+            grid.add_bins(conn, batch)
+        return grid
+
+    def _sold(self, conn: Connection, resource: str, names: Sequence[str]) -> dict[str, float]:
+        """Entitlements of servers and capacities of hosts, where the resource is one that is sold."""
+        if resource not in RESOURCES:
+            return {}
+        entitled = {n: e for batch in _batches(names) for n, e in _entitled(conn, resource, batch).items()}
+        if any(n.startswith(HOST_PREFIX) for n in names):
+            entitled |= {HOST_PREFIX + n: c for n, c in self._inventory.capacities(conn, resource).items()}
+        return entitled
 
     # --- housekeeping ---
 
@@ -252,31 +226,6 @@ def _entitled(conn: Connection, resource: str, names: Sequence[str]) -> dict[str
     column = {"cpu": servers.c.entitled_cpu, "memory": servers.c.entitled_memory}[resource]
     query = select(servers.c.id, column).where(servers.c.id.in_(names), column.is_not(None))
     return {name: float(amount) for name, amount in conn.execute(query)}
-
-
-def _history(resource: str, grid: _Grid, entitlement: Floats, first_seen: Any) -> History:
-    columns = grid.columns
-    seconds = columns[f"{resource}_s"]
-    told = seconds > 0
-
-    def per_second(name: str, where_none: float) -> Floats:
-        out = np.full_like(seconds, where_none)
-        return np.divide(columns[name], seconds, out=out, where=told).astype(np.float32)
-
-    doubt = "memory_doubt_s"
-    return History(
-        resource=resource,
-        series=grid.names,
-        start=grid.start,
-        mean=per_second(f"{resource}_sum", np.nan),
-        max=np.where(told, columns[f"{resource}_max"], np.nan).astype(np.float32),
-        coverage=np.minimum(1.0, seconds / grid.step).astype(np.float32),
-        censored=per_second(f"{resource}_capped_s", 0.0),
-        entitlement=entitlement,
-        first_seen=first_seen,
-        step_s=grid.step,
-        doubtful=per_second(doubt, 0.0) if doubt in columns else None,
-    )
 
 
 def _batches(items: Sequence[Any], size: int = BATCH) -> Iterator[list[Any]]:

@@ -1,0 +1,120 @@
+"""Sums and maxima of many series over a stretch of bins, read from day chunks and open bins, and made into a History."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from foreshape_controller.model.history import BINS_PER_DAY, Floats, History
+from foreshape_controller.store import chunks as packed
+from foreshape_controller.store.schema import MAXIMA, bins, chunks
+
+
+class Columns(NamedTuple):
+    """Where a resource's demand stands in bins and day chunks; empty: it has no such column."""
+
+    part: str
+    seconds: str
+    total: str
+    largest: str
+    capped: str = ""
+    doubt: str = ""
+    used: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name in self[1:] if name)
+
+
+COLUMNS: Mapping[str, Columns] = {
+    "cpu": Columns("cpu", "cpu_s", "cpu_sum", "cpu_max", "cpu_capped_s", "", "cpu_used_sum"),
+    "memory": Columns("memory", "memory_s", "memory_sum", "memory_max", "memory_capped_s", "memory_doubt_s", "memory_alloc_sum"),
+    "disk": Columns("io", "io_s", "disk_kib", "disk_max"),
+    "net": Columns("io", "io_s", "net_kib", "net_max"),
+}
+READS = Columns("io", "io_s", "disk_kib", "disk_read_kib")
+"""What was read of what disks moved; "largest" is no maximum here, but the sum of reads."""
+
+
+@dataclass
+class Grid:
+    """n series over ``count`` bins from ``start``, being filled."""
+
+    names: tuple[str, ...]
+    rows: Mapping[int, int]
+    """Series number → row."""
+    start: int
+    count: int
+    step: int
+    part: str
+    columns: dict[str, packed.Floats64]
+
+    @classmethod
+    def empty(cls, names: Sequence[str], rows: Mapping[int, int], span: tuple[int, int], step: int, wanted: Columns) -> Self:
+        start, count = span
+        return cls(tuple(names), rows, start, count, step, wanted.part, {n: np.zeros((len(names), count)) for n in wanted.names})
+
+    @property
+    def end(self) -> int:
+        return self.start + self.count * self.step
+
+    def add_chunks(self, conn: Connection, numbers: Sequence[int]) -> None:
+        """Fold in the day chunks of these series."""
+        day_s = self.step * BINS_PER_DAY
+        query = select(chunks.c.series, chunks.c.day, chunks.c.data).where(
+            chunks.c.series.in_(numbers), chunks.c.part == self.part, chunks.c.day.between(self.start // day_s, (self.end - 1) // day_s)
+        )
+        for number, day, data in conn.execute(query):
+            columns = packed.unpack(self.part, data, self.columns)
+            first = (day * day_s - self.start) // self.step
+            for name in self.columns:
+                self._add(self.rows[number], first, name, columns[name])
+
+    def add_bins(self, conn: Connection, numbers: Sequence[int]) -> None:
+        """Fold in their bins that are not packed yet."""
+        names = list(self.columns)
+        query = select(bins.c.series, bins.c.bin, *(bins.c[n] for n in names)).where(
+            bins.c.bin >= self.start, bins.c.bin < self.end, bins.c.series.in_(numbers)
+        )
+        for number, at, *values in conn.execute(query):
+            slot, row = (at - self.start) // self.step, self.rows[number]
+            for name, value in zip(names, values, strict=True):
+                column = self.columns[name]
+                column[row, slot] = max(column[row, slot], value) if name in MAXIMA else column[row, slot] + value
+
+    def _add(self, row: int, first: int, name: str, values: packed.Floats64) -> None:
+        """Fold values that begin at bin ``first`` into a row; what lies outside is cut off."""
+        column = self.columns[name][row]
+        low, high = max(0, first), min(column.size, first + values.size)
+        if low >= high:
+            return
+        piece = values[low - first : high - first]
+        column[low:high] = np.maximum(column[low:high], piece) if name in MAXIMA else column[low:high] + piece
+
+    def history(self, resource: str, entitlement: Floats, first_seen: Any) -> History:
+        """Sums as means: a bin without seconds is a gap."""
+        at, columns = COLUMNS[resource], self.columns
+        seconds = columns[at.seconds]
+        told = seconds > 0
+
+        def per_second(name: str, where_none: float) -> Floats:
+            out = np.full_like(seconds, where_none)
+            return np.divide(columns[name], seconds, out=out, where=told).astype(np.float32)
+
+        mean = per_second(at.total, np.nan)
+        return History(
+            resource=resource,
+            series=self.names,
+            start=self.start,
+            mean=mean,
+            max=np.fmax(np.where(told, columns[at.largest], np.nan).astype(np.float32), mean),  # I/O of old chunks has no maxima
+            coverage=np.minimum(1.0, seconds / self.step).astype(np.float32),
+            censored=per_second(at.capped, 0.0) if at.capped else np.zeros(seconds.shape, np.float32),
+            entitlement=entitlement,
+            first_seen=first_seen,
+            step_s=self.step,
+            doubtful=per_second(at.doubt, 0.0) if at.doubt else None,
+            used=per_second(at.used, np.nan) if at.used else None,
+        )
