@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import yaml
 
+from foreshape_controller.decide.text import mapping, only, read_yaml
 from foreshape_controller.errors import ConfigError
 from foreshape_controller.model.server import Server
 from foreshape_controller.model.tier import Granules, ResourceRules, Tier
@@ -87,10 +87,10 @@ BUILT_IN = Tiers(tiers=DEFAULTS)
 
 def load_tiers(text: str) -> Tiers:
     """Read tiers.yaml; empty text gives the built-in tiers. Raises ConfigError naming the tier and the key."""
-    content = _read(text)
-    _only(content, ("default", "granules", "tiers", "assign"), "tiers.yaml")
-    named = _mapping(content.get("tiers"), "tiers")
-    tiers = dict(DEFAULTS) | {name: _tier(name, _mapping(body, f"tier {name}")) for name, body in named.items()}
+    content = read_yaml(text, "tiers.yaml")
+    only(content, ("default", "granules", "tiers", "assign"), "tiers.yaml")
+    named = mapping(content.get("tiers"), "tiers")
+    tiers = dict(DEFAULTS) | {name: _tier(name, mapping(body, f"tier {name}")) for name, body in named.items()}
     default = content.get("default", "standard")
     if not isinstance(default, str) or default not in tiers:
         raise ConfigError(f"default: there is no tier {default!r}; known are {', '.join(tiers)}")
@@ -107,45 +107,9 @@ def dump_tiers(tiers: Tiers) -> dict[str, Any]:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-class _Once(yaml.SafeLoader):
-    """A key that stands twice is a mistake, not a choice."""
-
-
-def _unique(loader: _Once, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    twice = next((k for i, k in enumerate(keys) if k in keys[:i]), None)
-    if twice is not None:
-        raise ConfigError(f"tiers.yaml, line {node.start_mark.line + 1}: {twice!r} stands twice in one place")
-    return dict(zip(keys, [loader.construct_object(value, deep=True) for _, value in node.value], strict=True))
-
-
-_Once.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique)
-
-
-def _read(text: str) -> dict[str, Any]:
-    try:
-        return _mapping(yaml.load(text, Loader=_Once), "tiers.yaml")  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as e:
-        raise ConfigError(f"tiers.yaml is not YAML: {' '.join(str(e).split())}") from e
-
-
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
-        raise ConfigError(f"{where}: keys and values are wanted here, not {value!r}")
-    return value
-
-
-def _only(content: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    unknown = [k for k in content if k not in known]
-    if unknown:
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
-
-
 def _tier(name: str, body: dict[str, Any]) -> Tier:
     base: dict[str, Any] = msgspec.to_builtins(DEFAULTS.get(name, DEFAULTS["standard"]))
-    _only(body, tuple(k for k in base if k != "name"), f"tier {name}")
+    only(body, tuple(k for k in base if k != "name"), f"tier {name}")
     parts = {part: base[part] | _part(body.get(part), base[part], f"tier {name}, {part}") for part in ("cpu", "memory")}
     try:
         tier = msgspec.convert(base | body | parts | {"name": name}, Tier)
@@ -156,8 +120,8 @@ def _tier(name: str, body: dict[str, Any]) -> Tier:
 
 
 def _part(value: Any, known: dict[str, Any], where: str) -> dict[str, Any]:
-    body = _mapping(value, where)
-    _only(body, tuple(known), where)
+    body = mapping(value, where)
+    only(body, tuple(known), where)
     return body
 
 
@@ -195,8 +159,8 @@ def _rules(value: Any, tiers: Mapping[str, Tier]) -> tuple[Rule, ...]:
 
 
 def _granules(value: Any) -> Granules:
-    body = _mapping(value, "granules")
-    _only(body, ("cpu", "memory"), "granules")
+    body = mapping(value, "granules")
+    only(body, ("cpu", "memory"), "granules")
     numbers = {k: v for k, v in body.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     if len(numbers) != len(body):
         raise ConfigError(f"granules: numbers are wanted (cores, MiB), not {body!r}")
