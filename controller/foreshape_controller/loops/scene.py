@@ -1,7 +1,8 @@
-"""What may be hung into the making of forecasts: adjusters change them before they are saved, observers look at them after.
+"""What may be hung into the making of forecasts: preparers change what they are made from, adjusters change them before they
+are saved, observers look at them after.
 
-Both are handed to ``Foresight`` when it is made (``main.build``: the tuples ``adjusters`` and ``observers``), in the order in
-which they are to speak. One that needs the store is made with it. They are called once for each batch of series of one
+All are handed to ``Foresight`` when it is made (``main.build``: the tuples of ``Hooks``), in the order in which they are to
+speak. One that needs the store is made with it. They are called once for each batch of series of one
 resource, servers and groups apart (``model.group.kind_of`` tells them from each other); one that raises is logged and
 passed over, the forecast goes on as it was.
 """
@@ -27,6 +28,13 @@ class Scene:
     """Of every server in the view, and its members the other way round."""
 
 
+class Preparer(Protocol):
+    """A change of what a forecast is made from: known effects of past events taken off, bins of anomalies masked."""
+
+    def __call__(self, scene: Scene) -> History:
+        """The history to forecast from: same series, same order, same bins. The scene's own stays as it was measured."""
+
+
 class Adjuster(Protocol):
     """A change of a forecast before it is saved: an event that is known to come, a margin that an anomaly asks for."""
 
@@ -39,3 +47,12 @@ class Observer(Protocol):
 
     def __call__(self, forecast: Forecast, scene: Scene) -> None:
         """After the forecast was adjusted and saved."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Everything that is hung in."""
+
+    preparers: tuple[Preparer, ...] = ()
+    adjusters: tuple[Adjuster, ...] = ()
+    observers: tuple[Observer, ...] = ()

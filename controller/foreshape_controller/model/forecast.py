@@ -1,6 +1,7 @@
 """Forecasts: ranges, not numbers."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -48,6 +49,31 @@ class Forecast:
             return self.series.index(series)
         except ValueError:
             raise KeyError(series) from None
+
+    def pick(self, rows: Sequence[int]) -> "Forecast":
+        """Some of the series, in the order asked for."""
+        at = np.asarray(rows, np.intp)
+        return replace(
+            self,
+            series=tuple(self.series[i] for i in at),
+            source=tuple(self.source[i] for i in at),
+            reason=tuple(self.reason[i] for i in at),
+            age_s=self.age_s[at],
+            **{head: getattr(self, head)[at] for head in HEADS},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Forecast"]) -> "Forecast":
+        """Forecasts of one resource as one, with the oldest origin; at least one is wanted."""
+        return replace(
+            parts[0],
+            series=tuple(s for p in parts for s in p.series),
+            source=tuple(s for p in parts for s in p.source),
+            reason=tuple(r for p in parts for r in p.reason),
+            age_s=np.concatenate([p.age_s for p in parts]),
+            origin=min(p.origin for p in parts),
+            **{head: np.concatenate([getattr(p, head) for p in parts]) for head in HEADS},
+        )
 
 
 class Predictor(Protocol):

@@ -1,6 +1,7 @@
 """Demand of many series over time, on the 5-minute grid."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -57,3 +58,19 @@ class History:
     def until(self) -> int:
         """End of the last bin, epoch seconds."""
         return self.start + self.bins * self.step_s
+
+    def pick(self, rows: Sequence[int]) -> "History":
+        """Some of the series, in the order asked for."""
+        at = np.asarray(rows, np.intp)
+        return replace(
+            self,
+            series=tuple(self.series[i] for i in at),
+            mean=self.mean[at],
+            max=self.max[at],
+            coverage=self.coverage[at],
+            censored=self.censored[at],
+            entitlement=self.entitlement[at],
+            first_seen=self.first_seen[at],
+            doubtful=None if self.doubtful is None else self.doubtful[at],
+            used=None if self.used is None else self.used[at],
+        )
