@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -53,18 +53,20 @@ class Forecast:
     def pick(self, rows: Sequence[int]) -> "Forecast":
         """Some of the series, in the order asked for."""
         at = np.asarray(rows, np.intp)
+        heads: dict[str, Any] = {head: getattr(self, head)[at] for head in HEADS}
         return replace(
             self,
             series=tuple(self.series[i] for i in at),
             source=tuple(self.source[i] for i in at),
             reason=tuple(self.reason[i] for i in at),
             age_s=self.age_s[at],
-            **{head: getattr(self, head)[at] for head in HEADS},
+            **heads,
         )
 
     @classmethod
     def joined(cls, parts: Sequence["Forecast"]) -> "Forecast":
         """Forecasts of one resource as one, with the oldest origin; at least one is wanted."""
+        heads: dict[str, Any] = {head: np.concatenate([getattr(p, head) for p in parts]) for head in HEADS}
         return replace(
             parts[0],
             series=tuple(s for p in parts for s in p.series),
@@ -72,7 +74,7 @@ class Forecast:
             reason=tuple(r for p in parts for r in p.reason),
             age_s=np.concatenate([p.age_s for p in parts]),
             origin=min(p.origin for p in parts),
-            **{head: np.concatenate([getattr(p, head) for p in parts]) for head in HEADS},
+            **heads,
         )
 
 
