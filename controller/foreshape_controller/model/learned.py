@@ -130,3 +130,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: Mapping[str, str] = {}
     """sha256 of every file beside the manifest."""
     note: str = ""
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """Corrections of one kind of fan: how far to move each level, in widths of the fan itself."""
+
+    voice: str
+    """Whose fan: ``model`` (what the gate chose) or ``baseline``."""
+    resource: str
+    stratum: str
+    """One of STRATA, or ``server`` (all of them that are servers)."""
+    head: str
+    shifts: tuple[float, ...]
+    """By level."""
+    series: int
+    """Different series behind it."""
+    values: int
+
+
+class Corrections(msgspec.Struct, frozen=True):
+    """A calibration, as it is stored."""
+
+    cells: tuple[Cell, ...] = ()
+    fitted_at: float = 0.0
+    """Newest origin behind it, epoch seconds."""
