@@ -14,7 +14,7 @@ forecast is flat: there a short event counts like a long one, on the safe side.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -62,53 +62,48 @@ def _area(i: Influence, until: npt.NDArray[np.float64]) -> npt.NDArray[np.float6
     return area
 
 
-def factors(
-    influences: Sequence[Influence], members: Callable[[str], Rows], resource: str, n: int, grid: tuple[float, int, float]
-) -> Floats:
-    """[n, bins]: what each series' demand is multiplied by in each bin of ``grid`` (first start, bins, step).
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """What some rows of a batch are multiplied by. rows: [k]; factor: [k, bins]. All other rows have 1."""
 
-    members: rows of the series that are in a scope.
+    rows: Rows
+    factor: Floats
+
+
+Grid = tuple[float, int, float]
+"""Start of the first bin (epoch seconds), bins, seconds of a bin."""
+
+
+def effect(influences: Sequence[Influence], shares: Callable[[str], Floats], resource: str, grid: Grid) -> Effect:
+    """The influences on one resource together: their product, between 0 and 20.
+
+    shares: [n] for a scope, how much of each series' demand is in it: 0 or 1 for servers, for groups by ``group_shares``.
+    An event on a share s of a group's demand multiplies the group's by 1 + s·(f − 1).
     """
     first, bins, step_s = grid
     starts = first + step_s * np.arange(bins, dtype=np.float64)
-    product = np.ones((n, bins), np.float32)
-    for i in influences:
-        f = i.factors.get(resource, 1.0)
-        share = covered(i, starts, step_s)
-        if f != 1 and share.any():
-            product[members(i.scope)] *= 1 + np.float32(f - 1) * share
-    return np.clip(product, 0, np.float32(FACTOR_MOST))
-
-
-def of_groups(servers: Floats, demand: Floats, groups: Sequence[Rows]) -> Floats:
-    """[groups, bins]: the factor of a group is the mean of its servers', weighted by what each wants; equally where nothing is known.
-
-    servers: [n, bins] factors; demand: [n] usual level. An event on a tenth of a host's demand moves the host by a tenth of it.
-    """
-    weight = np.where(np.isfinite(demand) & (demand > 0), demand, 0)
-    found = [_weighted(servers[rows], weight[rows]) for rows in groups]
-    return np.stack(found).astype(np.float32) if found else np.ones((0, servers.shape[1]), np.float32)
-
-
-def _weighted(values: Floats, weight: Floats) -> Floats:
-    if len(values) == 0:
-        return np.ones(values.shape[1], np.float32)
-    mean: Floats = np.average(values, axis=0, weights=weight if weight.sum() > 0 else None)
-    return mean
+    curves = [
+        (shares(i.scope), covered(i, starts, step_s) * np.float32(i.factors[resource] - 1)) for i in influences if resource in i.factors
+    ]
+    curves = [(share, curve) for share, curve in curves if curve.any()]
+    rows = np.flatnonzero(np.logical_or.reduce([share > 0 for share, _ in curves])) if curves else np.zeros(0, np.intp)
+    product = np.ones((len(rows), bins), np.float32)
+    for share, curve in curves:
+        product *= 1 + share[rows, None] * curve[None, :]
+    return Effect(rows, np.clip(product, 0, np.float32(FACTOR_MOST)))
 
 
 # -- onto a forecast --------------------------------------------------------------------------------------------------
 
 
-def apply(forecast: Forecast, factor: Floats, said: Mapping[int, str]) -> Forecast:
-    """The forecast under factors [n, 288 bins from its origin]; ``said`` is added to the reasons of its rows.
+def apply(forecast: Forecast, effect: Effect, said: Mapping[int, str]) -> Forecast:
+    """The forecast under an effect over the 288 bins from its origin; ``said`` is added to the reasons of its rows.
 
     Rows without an effect come back as they were, to the bit.
     """
-    rows = np.flatnonzero((factor != 1).any(axis=1))
+    rows, f = effect.rows, effect.factor
     if len(rows) == 0:
         return forecast
-    f = factor[rows]
     near = forecast.steps.shape[1]
     half_hours = _half_hours(forecast.half_hours[rows], f)
     peak30m = _peak(forecast.peak30m[rows], forecast.steps[rows], f[:, :near])
@@ -178,22 +173,22 @@ def _peak(peak: Floats, parts: Floats, factor: Floats) -> Floats:
 # -- off a history ----------------------------------------------------------------------------------------------------
 
 
-def neutral(history: History, factor: Floats) -> History:
-    """The history as it would have been without events: each bin divided by the factor [n, T] that it was under.
+def neutral(history: History, effect: Effect) -> History:
+    """The history as it would have been without events: each bin divided by the factor that it was under.
 
     So nothing counts twice: a forecast is made from the neutral history, and multiplied by what is to come. While an occurrence
     lasts, the last values divided and multiplied by the same factor are what was measured, however wrong the factor is.
     """
-    if not (factor != 1).any():
+    rows = effect.rows
+    if len(rows) == 0:
         return history
-    known = factor >= FAINT
-    by = np.where(known, factor, 1)
-    return replace(
-        history,
-        mean=np.where(known, history.mean / by, np.nan).astype(np.float32),
-        max=np.where(known, history.max / by, np.nan).astype(np.float32),
-        coverage=np.where(known, history.coverage, 0).astype(np.float32),
-    )
+    known = effect.factor >= FAINT
+    by = np.where(known, effect.factor, np.float32(np.nan))
+    mean, peak, coverage = history.mean.copy(), history.max.copy(), history.coverage.copy()
+    mean[rows] /= by
+    peak[rows] /= by
+    coverage[rows] *= known
+    return replace(history, mean=mean, max=peak, coverage=coverage)
 
 
 # -- learning ---------------------------------------------------------------------------------------------------------

@@ -96,6 +96,8 @@ class Influence(msgspec.Struct, frozen=True, kw_only=True):
 def check(event: Event) -> Event:
     """The same event. Raises Invalid naming the field that makes no sense."""
     check_text("name", event.name, NAME_MOST, needed=True)
+    if "\n" in event.name or "\t" in event.name:
+        raise Invalid("name: one line without tabs is wanted")
     check_text("source", event.source, NAME_MOST, needed=True)
     check_text("note", event.note, NOTE_MOST)
     check_scope(event.scope)
@@ -133,3 +135,70 @@ def check_factors(factors: Mapping[str, float]) -> None:
             raise Invalid(f"factors: there is no resource {resource[:40]!r}; known are {', '.join(WATCHED)}")
         if not (math.isfinite(factor) and 0 <= factor <= FACTOR_MOST):
             raise Invalid(f"factors: {resource} is {factor:g}: a number from 0 to {FACTOR_MOST:g} is wanted; 1 means no effect")
+
+
+class EventRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``POST /v1/events``: one event in plain words. Local times are of ``time_zone``; with ``end`` or ``duration_s``."""
+
+    name: str
+    scope: str
+    start: str
+    """ISO 8601, as ``2026-11-27T09:00``, or with an offset."""
+    end: str = ""
+    duration_s: float | None = None
+    time_zone: str = "UTC"
+    recurrence: str = ""
+    """An RRULE (RFC 5545), as ``FREQ=WEEKLY;BYDAY=MO,TU``."""
+    exceptions: tuple[str, ...] = ()
+    """Starts of occurrences that do not happen, written as ``start``."""
+    factors: Mapping[str, float] = {}
+    lead_s: float = 0.0
+    tail_s: float = 0.0
+    note: str = ""
+
+
+class ImportTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What an imported calendar does not say of its events: used where an event has no ``X-FORESHAPE-…`` of its own."""
+
+    source: str = ""
+    """Name of the calendar; its own (X-WR-CALNAME) if empty."""
+    scope: str = ""
+    factors: Mapping[str, float] = {}
+    time_zone: str = ""
+    """For times without a zone; the calendar's own (X-WR-TIMEZONE), else UTC, if empty."""
+    lead_s: float = 0.0
+    tail_s: float = 0.0
+
+
+class EventAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/events`` and ``/v1/events/{id or name}``."""
+
+    id: str
+    name: str
+    scope: str
+    next_start: float | None
+    """Of the occurrence that lasts or comes next, within the coming year; None: none does."""
+    next_end: float | None
+    declared: Mapping[str, float]
+    learned: Mapping[str, float]
+    """By resource, the factor in force where occurrences were measured."""
+    occurrences_seen: int
+    time_zone: str
+    start: float
+    end: float
+    recurrence: str
+    lead_s: float
+    tail_s: float
+    note: str
+    source: str
+    created_at: float
+
+
+class ImportAnswer(msgspec.Struct, kw_only=True):
+    """``POST /v1/events/import``: what became of the calendar's events."""
+
+    source: str
+    added: int
+    updated: int
+    unchanged: int
+    removed: int

@@ -1,0 +1,328 @@
+"""The door to iCalendar (RFC 5545): events from files and from plain words, and all the times at which they happen.
+
+An event keeps its own components as iCalendar text; time zones, daylight saving, exceptions and moved occurrences are then
+the libraries' business. Everything that a stranger's file can be is refused here as Invalid, naming the component.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import icalendar
+import recurring_ical_events
+
+from foreshape_controller.errors import Invalid
+from foreshape_controller.loops.rrule import check_rule
+from foreshape_controller.model.event import NAME_MOST, NOTE_MOST, Event, EventRequest, ImportTerms, Occurrence, check, check_text
+
+TEXT_MOST = 4 * 1024 * 1024
+"""Bytes of a calendar."""
+
+EVENTS_MOST = 2000
+"""VEVENTs of a calendar."""
+
+DATES_MOST = 1000
+"""EXDATEs and RDATEs of an event, and occurrences of it that were moved."""
+
+LONGEST = timedelta(days=366)
+YEARS = (1970, 2200)
+
+BROKEN = (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError, RecursionError)
+"""What the libraries raise for content they cannot read."""
+
+_TIMES = ("DTSTART", "DTEND", "RECURRENCE-ID", "EXDATE", "RDATE")
+_KEPT = ("UID", *_TIMES, "DURATION", "RRULE", "STATUS", "SEQUENCE")
+
+
+# -- in ---------------------------------------------------------------------------------------------------------------
+
+
+def compose(request: EventRequest, event_id: str, now: float) -> Event:
+    """An event from plain words. Raises Invalid naming the field."""
+    zone = zone_of(request.time_zone, "time_zone")
+    start = _moment(request.start, zone, "start")
+    component = icalendar.Event()
+    component.add("uid", event_id)
+    component.add("dtstart", start)
+    component.add("dtend", _end(request, start, zone))
+    if len(request.exceptions) > DATES_MOST:
+        raise Invalid(f"exceptions: at most {DATES_MOST} are kept")
+    for exception in request.exceptions:
+        component.add("exdate", _moment(exception, zone, "exceptions"))
+    if request.recurrence:
+        component.add("rrule", _rule(request.recurrence))
+    terms = ImportTerms(scope=request.scope, factors=request.factors, lead_s=request.lead_s, tail_s=request.tail_s)
+    component.add("summary", request.name)
+    event = _event([component], [], terms, _Place("api", request.time_zone, "the event", now))
+    return _sound(_renamed(event, event_id, request))
+
+
+def parse(text: bytes, terms: ImportTerms, now: float) -> tuple[Event, ...]:
+    """All events of a calendar file, cancelled ones left out. Raises Invalid naming the component."""
+    calendar = _read(text)
+    source = terms.source or str(calendar.get("X-WR-CALNAME", ""))
+    check_text("name of the calendar (--name-calendar)", source, NAME_MOST, needed=True)
+    if source == "api":
+        raise Invalid("a calendar cannot be called 'api': that is where events come from that were created one by one")
+    zone = str(terms.time_zone or calendar.get("X-WR-TIMEZONE", "") or "UTC")
+    zone_of(zone, "time zone of the calendar")
+    groups: dict[str, list[Any]] = defaultdict(list)
+    for number, component in enumerate(calendar.walk("VEVENT"), 1):
+        groups[_uid(component, number)].append(component)
+    if not groups:
+        raise Invalid("the calendar holds no VEVENT: there is nothing to import")
+    zones = calendar.walk("VTIMEZONE")
+    return tuple(e for uid, group in groups.items() if (e := _one(group, zones, terms, _Place(source, zone, uid, now))))
+
+
+class _Place:
+    """Where an event comes from: what its id, its local times and complaints about it need."""
+
+    def __init__(self, source: str, zone: str, uid: str, now: float) -> None:
+        self.source, self.zone, self.uid, self.now = source, zone, uid, now
+        self.where = uid if source == "api" else f"VEVENT with UID {uid[:80]!r}"
+
+
+def _one(group: Sequence[Any], zones: Sequence[Any], terms: ImportTerms, place: _Place) -> Event | None:
+    try:
+        master = _master(group)
+        return None if _cancelled(master) else _sound(_event(group, zones, terms, place))
+    except Invalid as e:
+        raise e if str(e).startswith(place.where) else Invalid(f"{place.where}: {e}") from e
+    except BROKEN as e:
+        raise Invalid(f"{place.where} cannot be read: {_short(e)}") from e
+
+
+def _event(group: Sequence[Any], zones: Sequence[Any], terms: ImportTerms, place: _Place) -> Event:
+    """The event of all VEVENTs of one UID; the one without RECURRENCE-ID speaks for it."""
+    for component in group:
+        _check_component(component)
+    if len(group) > DATES_MOST:
+        raise Invalid(f"it has {len(group)} components: at most {DATES_MOST} are kept")
+    master = _master(group)
+    start, end = _span(master, zone_of(place.zone, "time zone"))
+    check_rule(master.get("RRULE"), (place.now - start) / 86400)
+    return Event(
+        id=uuid5(NAMESPACE_URL, f"{place.source}\n{place.uid}").hex,
+        name=" ".join(str(master.get("SUMMARY", "") or place.uid).split()),
+        scope=_own(master, "X-FORESHAPE-SCOPE") or terms.scope,
+        factors=_factors(_own(master, "X-FORESHAPE-FACTOR")) or dict(terms.factors),
+        start=start,
+        end=end,
+        time_zone=_zone_name(master, place.zone),
+        calendar=_text(group, zones),
+        recurrence=master["RRULE"].to_ical().decode() if "RRULE" in master else "",
+        lead_s=terms.lead_s,
+        tail_s=terms.tail_s,
+        note=str(master.get("DESCRIPTION", ""))[:NOTE_MOST],
+        source=place.source,
+        created_at=place.now,
+    )
+
+
+def _renamed(event: Event, event_id: str, request: EventRequest) -> Event:
+    fields = {name: getattr(event, name) for name in event.__struct_fields__}
+    return Event(**fields | {"id": event_id, "name": request.name, "note": request.note})
+
+
+def _sound(event: Event) -> Event:
+    """The same event. Raises Invalid when it has a field, or a rule, that makes no sense."""
+    check(event)
+    try:
+        expand(event, event.start - 1, event.start + 86400)
+    except BROKEN as e:
+        raise Invalid(f"RRULE {event.recurrence[:80]!r} cannot be worked out: one of its parts makes no sense") from e
+    return event
+
+
+# -- parts of a file --------------------------------------------------------------------------------------------------
+
+
+def _read(text: bytes) -> Any:
+    if len(text) > TEXT_MOST:
+        raise Invalid(f"the calendar has {len(text)} bytes: at most {TEXT_MOST} are taken; import it in parts")
+    if text.count(b"BEGIN:VEVENT") > EVENTS_MOST:
+        raise Invalid(f"the calendar has {text.count(b'BEGIN:VEVENT')} VEVENTs: at most {EVENTS_MOST} are taken; import it in parts")
+    try:
+        calendar = icalendar.Calendar.from_ical(text.decode("utf-8-sig"))
+    except UnicodeDecodeError as e:
+        raise Invalid("the calendar is not UTF-8 text") from e
+    except BROKEN as e:
+        raise Invalid(f"this is not a whole iCalendar file (BEGIN:VCALENDAR … END:VCALENDAR): {_short(e)}") from e
+    if calendar.name != "VCALENDAR":
+        raise Invalid(f"the file begins with {str(calendar.name)[:40]!r}: VCALENDAR is wanted")
+    return calendar
+
+
+def _uid(component: Any, number: int) -> str:
+    uid = str(component.get("UID", "")).strip()
+    if not uid or len(uid) > 500:
+        said = str(component.get("SUMMARY", "without a SUMMARY"))[:80]
+        raise Invalid(f"VEVENT number {number} ({said}) has no usable UID: without one it could not be updated later")
+    return uid
+
+
+def _master(group: Sequence[Any]) -> Any:
+    return next((c for c in group if "RECURRENCE-ID" not in c), group[0])
+
+
+def _cancelled(component: Any) -> bool:
+    return str(component.get("STATUS", "")).upper() == "CANCELLED"
+
+
+def _check_component(component: Any) -> None:
+    """Raises Invalid for a property that could not be read, or a time zone that nobody knows."""
+    if component.errors:
+        name, why = component.errors[0]
+        raise Invalid(f"{name} cannot be read: {str(why)[:200]}")
+    if "DTSTART" not in component:
+        raise Invalid("it has no DTSTART")
+    for name, value in _times(component):
+        zone = value.params.get("TZID")
+        for moment in _moments(value):
+            if zone and isinstance(moment, datetime) and moment.tzinfo is None:
+                raise Invalid(f"{name}: time zone {str(zone)[:80]!r} is not known: add its VTIMEZONE, or use a name like Europe/Amsterdam")
+            if not YEARS[0] <= moment.year < YEARS[1]:
+                raise Invalid(f"{name}: the year {moment.year} is not between {YEARS[0]} and {YEARS[1]}")
+    if sum(len(_moments(v)) for n, v in _times(component) if n in ("EXDATE", "RDATE")) > DATES_MOST:
+        raise Invalid(f"it has more than {DATES_MOST} EXDATEs and RDATEs")
+
+
+def _times(component: Any) -> Iterable[tuple[str, Any]]:
+    for name in _TIMES:
+        value = component.get(name)
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                yield name, one
+
+
+def _moments(value: Any) -> list[date]:
+    """The instants or days of a property; a period counts by its start."""
+    found = [d.dt for d in value.dts] if hasattr(value, "dts") else [value.dt]
+    return [f[0] if isinstance(f, tuple) else f for f in found]
+
+
+def _span(component: Any, zone: ZoneInfo) -> tuple[float, float]:
+    start, end = component["DTSTART"].dt, component.end
+    if end - start > LONGEST:
+        raise Invalid(f"one occurrence lasts longer than {LONGEST.days} days")
+    if not _epoch(start, zone) < _epoch(end, zone):
+        raise Invalid("it must end after it starts: give a later DTEND, or a DURATION above 0")
+    return _epoch(start, zone), _epoch(end, zone)
+
+
+def _zone_name(component: Any, default: str) -> str:
+    moment = component["DTSTART"].dt
+    zone = getattr(moment, "tzinfo", None)
+    named: str | None = getattr(zone, "key", None)
+    return named or ("UTC" if zone is UTC else default)
+
+
+def _own(component: Any, name: str) -> str:
+    value = component.get(name, "")
+    return str(value[0] if isinstance(value, list) else value).strip()
+
+
+def _factors(said: str) -> Mapping[str, float]:
+    """``cpu=3.0;memory=1.5``; commas and blanks divide as well."""
+    found: dict[str, float] = {}
+    for part in said.replace("\\", "").replace(",", " ").replace(";", " ").split():
+        resource, equals, factor = part.partition("=")
+        try:
+            found[resource.lower()] = float(factor)
+        except ValueError:
+            raise Invalid(f"X-FORESHAPE-FACTOR: {part[:40]!r}: write it as cpu=3.0;memory=1.5") from None
+        if not equals:
+            raise Invalid(f"X-FORESHAPE-FACTOR: {part[:40]!r}: write it as cpu=3.0;memory=1.5")
+    return found
+
+
+def _text(group: Sequence[Any], zones: Sequence[Any]) -> str:
+    """The components alone, with the time zones they name: who was invited, and what was attached, is nobody's business here."""
+    calendar = icalendar.Calendar()
+    calendar.add("prodid", "-//Foreshape//events//EN")
+    calendar.add("version", "2.0")
+    named = {str(v.params.get("TZID")) for c in group for _, v in _times(c)}
+    for zone in zones:
+        if str(zone.get("TZID")) in named:
+            calendar.add_component(zone)
+    for component in group:
+        kept = icalendar.Event()
+        for name in _KEPT:
+            if name in component:
+                kept[name] = component[name]
+        calendar.add_component(kept)
+    return str(calendar.to_ical().decode())
+
+
+# -- plain words ------------------------------------------------------------------------------------------------------
+
+
+def zone_of(name: str, field: str) -> ZoneInfo:
+    """A time zone by its IANA name. Raises Invalid."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as e:
+        raise Invalid(f"{field}: {name[:80]!r} is not a known time zone: write it as Europe/Amsterdam or UTC") from e
+
+
+def _moment(text: str, zone: ZoneInfo, field: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        local = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
+        if not YEARS[0] <= local.year < YEARS[1]:
+            raise Invalid(f"{field}: the year {local.year} is not between {YEARS[0]} and {YEARS[1]}")
+    except (ValueError, OverflowError) as e:
+        raise Invalid(f"{field} {text[:40]!r} is not a time: write it as 2026-11-27T09:00") from e
+    return local
+
+
+def _end(request: EventRequest, start: datetime, zone: ZoneInfo) -> datetime:
+    if bool(request.end) == (request.duration_s is not None):
+        raise Invalid("give either end or duration_s")
+    if request.duration_s is None:
+        return _moment(request.end, zone, "end")
+    if not 0 < request.duration_s <= LONGEST.total_seconds():
+        raise Invalid(f"duration_s is {request.duration_s:g}: seconds above 0 and up to {LONGEST.days} days are wanted")
+    return (start.astimezone(UTC) + timedelta(seconds=request.duration_s)).astimezone(zone)
+
+
+def _rule(text: str) -> Any:
+    try:
+        check_text("recurrence", text, 500)
+        return icalendar.vRecur.from_ical(text.removeprefix("RRULE:"))
+    except BROKEN as e:
+        raise Invalid(f"recurrence {text[:80]!r} is not an RRULE: {_short(e)}; write it as FREQ=WEEKLY;BYDAY=MO,TU") from e
+
+
+def _short(error: BaseException) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]
+
+
+# -- out --------------------------------------------------------------------------------------------------------------
+
+
+def expand(event: Event, since: float, until: float) -> tuple[Occurrence, ...]:
+    """Occurrences that overlap [since, until), in order."""
+    zone = ZoneInfo(event.time_zone)
+    day = timedelta(days=1)  # local days and times without a zone are compared by the library as if they were UTC
+    window = (datetime.fromtimestamp(since, UTC) - day, datetime.fromtimestamp(until, UTC) + day)
+    found = recurring_ical_events.of(_calendar(event.calendar)).between(*window)
+    all_ = (Occurrence(_epoch(o["DTSTART"].dt, zone), _epoch(o.end, zone)) for o in found if not _cancelled(o))
+    return tuple(sorted({o for o in all_ if o.start < until and o.end > since and o.start < o.end}))
+
+
+@lru_cache(maxsize=EVENTS_MOST)
+def _calendar(text: str) -> Any:
+    return icalendar.Calendar.from_ical(text)
+
+
+def _epoch(moment: date, zone: ZoneInfo) -> float:
+    """A day begins at its local midnight; a time without a zone is local."""
+    if not isinstance(moment, datetime):
+        moment = datetime.combine(moment, time(), zone)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
