@@ -47,17 +47,19 @@ def load_trace(
     resources: Iterable[str] | None = None,
     vms: Sequence[str] | None = None,
     tell: Tell = _silent,
+    usual: Sequence[str] = WATCHED,
 ) -> Mapping[str, History]:
     """Histories by resource (``cpu``, ``memory``, ``disk``, ``net``, those the file has), all on one 5-minute grid; gaps are NaN.
 
     peaks: ``means`` makes History.max the bin's mean (as ``score.py`` judges), ``inside`` the largest use inside the bin where
-    the file knows it (CPU only). resources: build only these; one that is asked for and absent is a TraceError. vms: names or
+    the file knows it (CPU only). resources: build only these; one that is asked for and absent is a TraceError (default:
+    those of ``usual`` that are there). vms: names or
     patterns (``web-*``), one number N for N VMs spread over the sorted names, default all.
     """
     asked = _checked(resources)
     rows = _chosen(read_rows(path, tell), vms, path)
     grid = _Grid.of(rows, path, tell)
-    wanted = [r for r in asked or WATCHED if _present(rows, r, path, must=asked is not None)]
+    wanted = [r for r in asked or usual if _present(rows, r, path, must=asked is not None)]
     if not wanted:
         raise TraceError(f"{path}: holds no values: none of {', '.join(VALUE.values())}")
     return {resource: _history(rows, grid, resource, peaks, tell) for resource in wanted}
