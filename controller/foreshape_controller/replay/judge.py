@@ -86,6 +86,24 @@ class Sums:
             **share,
         )
 
+    def wql_of(self, rows: npt.NDArray[np.intp]) -> float:
+        """wQL of some series, each as often as it is named."""
+        total = float(self._sums["total"][rows].sum())
+        return float(self._sums["loss"][rows].sum()) / len(WEIGHED) / total if total else float("nan")
+
+    @property
+    def series(self) -> int:
+        return len(self._sums["n"])
+
+
+def ratio_range(mine: Sums, rival: Sums, seed: int = 0, draws: int = 400) -> tuple[float, float]:
+    """95 % interval of the ratio of two methods' wQL: series drawn again and again, since they differ more than moments do."""
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(0, mine.series, (draws, mine.series))
+    ratios = [mine.wql_of(p) / rival.wql_of(p) for p in picks]
+    low, high = np.nanquantile(ratios, (0.025, 0.975))
+    return float(low), float(high)
+
 
 def _pinball(y: Floats, fan: Floats, known: npt.NDArray[np.bool_]) -> Doubles:
     """[n]: 2·Σ pinball over bins and weighed levels."""
