@@ -6,9 +6,11 @@ from sqlalchemy import select
 
 from foreshape_controller.errors import ConfigError
 from foreshape_controller.store.agents import Agents
+from foreshape_controller.store.archive import Archive
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.events import Events
 from foreshape_controller.store.forecasts import Forecasts
+from foreshape_controller.store.headroom import Headroom
 from foreshape_controller.store.history import HistoryStore
 from foreshape_controller.store.inventory import Inventory
 from foreshape_controller.store.journal import Journal
@@ -30,6 +32,8 @@ class Store:
         self.forecasts = Forecasts(db)
         self.agents = Agents(db)
         self.events = Events(db)
+        self.archive = Archive(db)
+        self.headroom = Headroom(db)
 
     @classmethod
     def open(  # noqa: PLR0913  each is one option of the file
