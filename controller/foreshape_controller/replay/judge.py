@@ -87,7 +87,7 @@ class Sums:
         )
 
     def wql_of(self, rows: npt.NDArray[np.intp]) -> float:
-        """wQL of some series, each as often as it is named."""
+        """Weighted quantile loss of some series, each as often as it is named."""
         total = float(self._sums["total"][rows].sum())
         return float(self._sums["loss"][rows].sum()) / len(WEIGHED) / total if total else float("nan")
 
