@@ -6,7 +6,7 @@ nine bins in ten were observed. Tolerance of coverage, levels of wQL and the sca
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -221,28 +221,15 @@ def aligned(history: History, series: Sequence[str]) -> History:
         return history
     place = {name: i for i, name in enumerate(history.series)}
     rows = np.array([place.get(name, -1) for name in series], np.intp)
-    return taken(history, rows, tuple(series))
+    if not len(history.series):
+        return _blank(history, tuple(series))
+    found = history.pick(np.maximum(rows, 0).tolist())
+    for values in (found.mean, found.max):
+        values[rows < 0] = np.nan
+    return replace(found, series=tuple(series))
 
 
-def taken(history: History, rows: npt.NDArray[np.intp], names: tuple[str, ...] | None = None) -> History:
-    """Some rows of a history, under their own or other names; row −1 is a series without data."""
-
-    def pick(values: Floats) -> Floats:
-        blank = (-1,) + (1,) * (values.ndim - 1)
-        if not len(values):
-            return np.full((len(rows), *values.shape[1:]), np.nan, values.dtype)
-        return np.where((rows < 0).reshape(blank), np.nan, values[rows]).astype(values.dtype)
-
-    return History(
-        resource=history.resource,
-        series=names if names is not None else tuple(history.series[i] for i in rows),
-        start=history.start,
-        mean=pick(history.mean),
-        max=pick(history.max),
-        coverage=pick(history.coverage),
-        censored=pick(history.censored),
-        entitlement=pick(history.entitlement),
-        first_seen=pick(history.first_seen),  # type: ignore[arg-type]
-        step_s=history.step_s,
-        doubtful=None if history.doubtful is None else pick(history.doubtful),
-    )
+def _blank(history: History, series: tuple[str, ...]) -> History:
+    gaps = np.full((len(series), history.bins), np.nan, np.float32)
+    alone = np.full(len(series), np.nan, np.float32)
+    return History(history.resource, series, history.start, gaps, gaps, gaps, gaps, alone, alone.astype(np.float64), history.step_s)
