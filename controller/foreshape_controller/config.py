@@ -90,6 +90,12 @@ class PlanSettings:
     )
     history_bins: int = _option(2016, "bins", "How far back the forecaster looks: 2016 bins of 5 minutes are 7 days.", min=12, max=20160)
     forecast_every_s: float = _option(300.0, "seconds", "A forecast is made anew when the newest one is older than this.", min=1, max=86400)
+    io_forecast_every_s: float = _option(
+        1800.0, "seconds", "The same for disk and network, and for the counts of servers: nobody is sized by them.", min=1, max=86400
+    )
+    forecast_batch: int = _option(
+        250, "series", "Series that are forecast at once. More are a little faster and need more memory: 1 MiB each.", min=10, max=100000
+    )
     max_orders: int = _option(200, "orders", "Most orders of one plan over all hosts; the rest waits for the next plan.", min=1, max=100000)
     max_orders_per_host: int = _option(20, "orders", "Most orders of one plan on one host.", min=1, max=10000)
     cpu_ratio: float = _option(
@@ -97,6 +103,11 @@ class PlanSettings:
     )
     memory_reserved_mib: float = _option(512.0, "MiB", "Memory of each host that no server gets.", min=0, max=1048576)
     tiers_file: str = _option("/etc/foreshape/tiers.yaml", "path", "SLA tiers: quantiles, floors, weights. Empty: the built-in tiers.")
+    segments_file: str = _option(
+        "/etc/foreshape/segments.yaml",
+        "path",
+        "Segments and zones: groups of servers that are forecast as a whole. Empty, or no file at this place: no segment, one zone.",
+    )
     default_mode: str = _option(
         "advise",
         "observe | advise | act",

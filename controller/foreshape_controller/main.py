@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -18,13 +18,17 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from foreshape_controller import log, tls
 from foreshape_controller.api import Services, create_app, limit_workers
+from foreshape_controller.config import PlanSettings as PlanOptions
 from foreshape_controller.config import Settings, load
+from foreshape_controller.decide.segments import Segments, load_segments
 from foreshape_controller.decide.tiers import Tiers, load_tiers
 from foreshape_controller.errors import ConfigError, ControllerError
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.reactive import Reactive
+from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings
+from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.model.forecast import Predictor
 from foreshape_controller.notify import notify, watchdog_s
 from foreshape_controller.store import Store
@@ -35,6 +39,7 @@ LATE_S = 3600
 """A loop that could not run in time still runs, once, up to this late."""
 
 _log = log.get_logger("main")
+_Part = TypeVar("_Part", PlanSettings, ForesightSettings)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Program:
     settings: Settings
     store: Store
     intake: Intake
+    foresight: Foresight
     plan_loop: PlanLoop
     app: Any
     """ASGI application."""
@@ -60,6 +66,7 @@ class Program:
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program:
     """Put the controller together. Raises ConfigError, Unavailable."""
     tiers = _tiers(settings.plan.tiers_file)
+    segments = _segments(settings.plan.segments_file)
     token = admin_token(Path(settings.api.admin_token_file)) if settings.api.admin_token_file else secrets.token_urlsafe(32)
     store = Store.open(
         settings.store.url,
@@ -71,10 +78,16 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         raised_floor_s=settings.journal.raised_floor_s,
     )
     intake = Intake(store, settings)
-    asked = {f.name: getattr(settings.plan, f.name) for f in fields(PlanSettings)}
-    plan_loop = PlanLoop(store, _predictor(settings.plan.forecast), tiers, PlanSettings(**asked))
+    predictor = _predictor(settings.plan.forecast)
+    foresight = Foresight(store, lambda: predictor, _of_plan(settings, ForesightSettings), segments=segments, hooks=Hooks())
+    plan_loop = PlanLoop(store, foresight, tiers, _of_plan(settings, PlanSettings), headroom=store.headroom.all)
     app = create_app(Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock))
-    return Program(settings, store, intake, plan_loop, app, token, clock)
+    return Program(settings, store, intake, foresight, plan_loop, app, token, clock)
+
+
+def _of_plan(settings: Settings, cls: type[_Part]) -> _Part:
+    """What ``[plan]`` says, in the words of the part that it is for."""
+    return cls(**{f.name: getattr(settings.plan, f.name) for f in fields(cls)})
 
 
 def _predictor(forecast: str) -> Predictor:
@@ -127,6 +140,17 @@ def _tiers(path: str) -> Tiers:
         return load_tiers(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"[plan] tiers_file: {path}: {e}; leave it empty for the built-in tiers") from e
+
+
+def _segments(path: str) -> Segments:
+    """None at the default place is none at all: installations older than segments have no such file."""
+    default = next(f.default for f in fields(PlanOptions) if f.name == "segments_file")
+    if not path or (path == default and not Path(path).exists()):
+        return load_segments("")
+    try:
+        return load_segments(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"[plan] segments_file: {path}: {e}; leave it empty for no segments") from e
 
 
 class _Server(uvicorn.Server):

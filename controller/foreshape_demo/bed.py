@@ -100,6 +100,7 @@ class Bed:
                 stale_after_s=self.pace.stale_after_s,
                 order_ttl_s=self.pace.order_ttl_s,
                 tiers_file=self.tiers_file,
+                segments_file="",
             ),
             api=replace(base.api, admin_token_file=str(self.folder / "admin-token")),
             simulated=True,

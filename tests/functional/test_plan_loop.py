@@ -6,6 +6,7 @@ import pytest
 from decide_support import BALLOON, HOUR, NOW, MemoryStore, history, host, numbered, server, size_of
 from foreshape_controller.decide.tiers import BUILT_IN, load_tiers
 from foreshape_controller.forecast.baseline import Baseline
+from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings
 from foreshape_controller.model.history import BINS_PER_DAY
 from foreshape_controller.model.plan import Choice
@@ -27,9 +28,19 @@ def world(servers, cpu, memory=None, hosts=None):
     return MemoryStore(ClusterView(at=NOW, hosts=tuple(hosts or (host(),)), servers=tuple(servers)), histories)
 
 
+def foreseen(store, **settings):
+    return Foresight(store, Baseline, ForesightSettings(**settings))
+
+
 def cycle(store, **settings):
-    plan = PlanLoop(store, Baseline(), BUILT_IN, PlanSettings(**settings)).run_once(NOW, numbered())
+    plan = PlanLoop(store, foreseen(store), BUILT_IN, PlanSettings(**settings)).run_once(NOW, numbered())
     return plan, store.recorded[-1][1]
+
+
+def saved_of_servers(store):
+    """Forecasts of servers and the origin of each."""
+    names = {s.id for s in store.cluster.servers}
+    return [(f.resource, f.origin) for f in store.saved if names & set(f.series)]
 
 
 def quiet_then_busy_every_day():
@@ -58,7 +69,7 @@ def test_a_daily_rise_is_met_before_it_comes_and_the_reactive_rule_misses_it():
 def test_the_plan_and_its_orders_are_journalled_with_the_forecasts():
     store = world([server()], [[0.5] * BINS])
     plan, orders = cycle(store)
-    assert [f.resource for f in store.saved] == ["cpu", "memory"]
+    assert saved_of_servers(store) == [(r, NOW) for r in ("cpu", "memory", "disk", "net")]
     assert store.recorded == [(plan, orders)]
 
 
@@ -78,7 +89,7 @@ def test_only_mode_act_orders(mode):
     plan, orders = cycle(store)
     assert orders == ()
     assert len(plan.decisions) == (1 if mode is Mode.ADVISE else 0)
-    assert len(store.saved) == 2, "observe still measures and forecasts"
+    assert len(saved_of_servers(store)) == 4, "observe still measures and forecasts"
 
 
 def test_a_silent_host_freezes_its_servers_and_no_others():
@@ -130,16 +141,39 @@ def test_each_tier_holds_for_its_own_time():
     vms = [server("vm1", tier="economy"), server("vm2", tier="standard")]
     store = world(vms, [[0.5] * BINS] * 2)
     store.wanted["cpu"], store.wanted_at = {"vm1": 3.9, "vm2": 3.9}, NOW - 2 * HOUR
-    plan = PlanLoop(store, Baseline(), tiers).run_once(NOW)
+    plan = PlanLoop(store, foreseen(store), tiers).run_once(NOW)
     assert {d.server: d.cpu.code for d in plan.decisions} == {"vm1": "peak_below", "vm2": "hold_time"}, "one hour and three"
 
 
 def test_a_forecast_is_used_again_until_it_is_old():
     store = world([server()], [[0.5] * BINS])
-    loop = PlanLoop(store, Baseline(), BUILT_IN, PlanSettings(forecast_every_s=300))
-    for at in (NOW, NOW + 60, NOW + 299, NOW + 300):
+    loop = PlanLoop(store, foreseen(store, forecast_every_s=300, io_forecast_every_s=600), BUILT_IN)
+    for at in (NOW, NOW + 60, NOW + 299, NOW + 300, NOW + 600):
         loop.run_once(at)
-    assert [f.origin for f in store.saved] == [NOW, NOW, NOW + 300, NOW + 300]
+    origins = {r: [at - NOW for of, at in saved_of_servers(store) if of == r] for r in ("cpu", "disk")}
+    assert origins == {"cpu": [0, 300, 600], "disk": [0, 600]}
+
+
+def test_what_was_learnt_of_a_server_widens_its_margin():
+    store = world([server(allocation=size_of(1.0, 4096))], [quiet_then_busy_every_day()])
+    learnt = {"cpu": {"vm1": 3.0}}
+    usual, wider = (
+        PlanLoop(store, foreseen(store), BUILT_IN, headroom=h).run_once(NOW).decisions[0].cpu.peak
+        for h in (lambda resource: {}, lambda resource: learnt.get(resource, {}))
+    )
+    assert wider.wanted - wider.median == pytest.approx(3 * (usual.wanted - usual.median))
+
+
+def test_a_plan_reads_no_further_back_than_the_longest_hold():
+    """Forecasts are there: six hours of memory's hold are 72 bins, and the one that they begin in."""
+    store = world([server()], [[0.5] * BINS])
+    loop = PlanLoop(store, foreseen(store), BUILT_IN)
+    loop.run_once(NOW)
+    asked = []
+    read = store.read
+    store.read = lambda resource, names, until, count: asked.append((resource, count)) or read(resource, names, until, count)
+    loop.run_once(NOW + 60)
+    assert asked == [("cpu", 37), ("memory", 73)]
 
 
 def test_an_empty_cloud_has_an_empty_plan():

@@ -1,12 +1,13 @@
 """Servers, histories and an in-memory store for tests of deciding."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import numpy as np
 
 from foreshape_controller.model.forecast import Forecast
+from foreshape_controller.model.group import Member
 from foreshape_controller.model.history import STEP_S, History
 from foreshape_controller.model.plan import PeakRange, Plan
 from foreshape_controller.model.server import ClusterView, Host, Server
@@ -122,6 +123,22 @@ def numbered():
     return lambda kind: f"{kind}-{next(numbers)}"
 
 
+def _nothing(resource: str, like: History) -> History:
+    gaps = np.full((0, like.bins), np.nan, np.float32)
+    return replace(
+        like,
+        resource=resource,
+        series=(),
+        mean=gaps,
+        max=gaps,
+        coverage=gaps,
+        censored=gaps,
+        entitlement=np.zeros(0, np.float32),
+        first_seen=np.zeros(0),
+        used=None,
+    )
+
+
 @dataclass
 class MemoryStore:
     """The store's words that the plan loop uses, in memory, with what was written."""
@@ -132,18 +149,50 @@ class MemoryStore:
     wanted_at: float = NOW
     saved: list[Forecast] = field(default_factory=list)
     recorded: list[tuple[Plan, tuple[Order, ...]]] = field(default_factory=list)
+    left: list[Member] = field(default_factory=list)
+    """Servers that are no longer there."""
 
     @property
     def inventory(self) -> "MemoryStore":
         return self
 
-    history = forecasts = journal = inventory
+    history = forecasts = journal = groups = inventory
+
+    @property
+    def step_s(self) -> int:
+        return next((h.step_s for h in self.histories.values()), STEP_S)
 
     def view(self, now: float) -> ClusterView:
         return self.cluster
 
-    def read(self, resource: str, servers: Sequence[str], until: float, bins: int) -> History:
-        return self.histories[resource]
+    def departed(self, now: float, since: float) -> tuple[Member, ...]:
+        return tuple(m for m in self.left if m.until is not None and m.until > since)
+
+    def read(self, resource: str, names: Sequence[str], until: float, count: int) -> History:
+        """The last bins of what is there; a resource or series that is not has no data."""
+        h = self.histories.get(resource) or _nothing(resource, next(iter(self.histories.values())))
+        row = {name: i for i, name in enumerate(h.series)}
+        short = max(0, count - h.bins)
+        at = [row.get(n, -1) for n in names]
+
+        def part(values: np.ndarray, otherwise: float) -> np.ndarray:
+            kept = np.pad(values[:, max(0, h.bins - count) :], ((0, 1), (short, 0)), constant_values=otherwise)
+            kept[-1] = otherwise
+            return kept[at].astype(np.float32)
+
+        return History(
+            resource=resource,
+            series=tuple(names),
+            start=h.until - count * h.step_s,
+            mean=part(h.mean, np.nan),
+            max=part(h.max, np.nan),
+            coverage=part(h.coverage, 0),
+            censored=part(h.censored, 0),
+            entitlement=np.append(h.entitlement, np.float32(np.nan))[at],
+            first_seen=np.append(h.first_seen, float(h.until))[at],
+            step_s=h.step_s,
+            used=part(h.mean if h.used is None else h.used, np.nan),
+        )
 
     def save(self, forecast: Forecast) -> None:
         self.saved.append(forecast)

@@ -141,7 +141,7 @@ def settings(folder: Path, **plan_options: Any) -> Settings:
     base = Settings(
         store=StoreSettings(url=f"sqlite:///{folder / 'controller.db'}"),
         api=ApiSettings(admin_token_file=str(folder / "admin-token"), port=0),
-        plan=PlanSettings(tiers_file="", **plan_options),
+        plan=PlanSettings(**{"tiers_file": "", "segments_file": "", **plan_options}),
     )
     return replace(base, log=replace(base.log, level="warning"))
 

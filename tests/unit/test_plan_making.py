@@ -89,8 +89,10 @@ def test_headroom_widens_the_distance_to_the_median():
     fan = facts.forecasts["cpu"].peak30m
     fan[:] = np.linspace(1.0, 3.0, 13)  # median 2.0, and 2.83 at 95 %
     usual = make_plan(view([vm]), facts, NOW, numbered()).decisions[0].cpu.wanted
-    doubled = Known(forecasts=facts.forecasts, histories=facts.histories, headroom={"vm1": 2.0})
-    assert make_plan(view([vm]), doubled, NOW, numbered()).decisions[0].cpu.wanted == pytest.approx(2.0 + 2 * (usual - 2.0))
+    doubled = Known(forecasts=facts.forecasts, histories=facts.histories, headroom={"cpu": {"vm1": 2.0}, "memory": {"other": 3.0}})
+    plan = make_plan(view([vm]), doubled, NOW, numbered())
+    assert plan.decisions[0].cpu.wanted == pytest.approx(2.0 + 2 * (usual - 2.0))
+    assert plan.decisions[0].memory == make_plan(view([vm]), facts, NOW, numbered()).decisions[0].memory, "the other resource stays"
 
 
 def test_a_raised_floor_reaches_the_decision():

@@ -54,8 +54,8 @@ class Known:
     tiers: Tiers = BUILT_IN
     held: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """By resource and server: the largest wanted within the hold time."""
-    headroom: Mapping[str, float] = field(default_factory=dict)
-    """By server: factor on the distance from the median to the tier's quantile."""
+    headroom: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By resource and server: factor on the distance from the median to the tier's quantile; 1 where none is named."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -125,7 +125,10 @@ class _Gathered:
             return None
         tier = self.tiers[server.id]
         rules = tier.cpu if resource == "cpu" else tier.memory
-        return peak_range(self.known.forecasts[resource], row, rules.quantile, self.known.headroom.get(server.id, 1.0))
+        return peak_range(self.known.forecasts[resource], row, rules.quantile, self._headroom(server, resource))
+
+    def _headroom(self, server: Server, resource: str) -> float:
+        return self.known.headroom.get(resource, {}).get(server.id, 1.0)
 
 
 def _decide(server: Server, facts: _Gathered, now: float, ids: IdSource) -> tuple[Decision, list[str]]:

@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol, TypeAlias
 
 import structlog
 
+from foreshape_controller.decide.observe import WINDOW
 from foreshape_controller.decide.orders import Budget, orders_of
 from foreshape_controller.decide.plan import Known, Limits, make_plan
 from foreshape_controller.decide.tiers import Tiers
-from foreshape_controller.model.forecast import Forecast, Predictor
+from foreshape_controller.model.forecast import Forecast
 from foreshape_controller.model.history import RESOURCES, History
 from foreshape_controller.model.plan import Choice, Plan
 from foreshape_controller.model.server import ClusterView
@@ -29,8 +31,6 @@ class PlanSettings:
 
     order_ttl_s: float = 300.0
     stale_after_s: float = 60.0
-    history_bins: int = 2016
-    forecast_every_s: float = 300.0
     max_orders: int = 200
     max_orders_per_host: int = 20
     cpu_ratio: float = 4.0
@@ -50,11 +50,9 @@ class _Inventory(Protocol):
 
 
 class _Histories(Protocol):
+    step_s: int
+
     def read(self, resource: str, servers: tuple[str, ...], until: float, bins: int) -> History: ...
-
-
-class _Forecasts(Protocol):
-    def save(self, forecast: Forecast) -> None: ...
 
 
 class _Journal(Protocol):
@@ -73,27 +71,43 @@ class PlanStore(Protocol):
     def history(self) -> _Histories: ...
 
     @property
-    def forecasts(self) -> _Forecasts: ...
-
-    @property
     def journal(self) -> _Journal: ...
+
+
+class Foresees(Protocol):
+    """Whoever has forecasts of the view's servers, by resource (``loops.foresight``)."""
+
+    def run_once(self, now: float, view: ClusterView) -> Forecasts: ...
+
+
+def no_headroom(resource: str) -> Mapping[str, float]:  # noqa: ARG001
+    """Nobody has learnt any: every server's is 1."""
+    return {}
 
 
 class PlanLoop:
     """One decision cycle after the other. Holds no truth: everything it needs again is in the store."""
 
-    def __init__(self, store: PlanStore, predictor: Predictor, tiers: Tiers, settings: PlanSettings | None = None) -> None:
+    def __init__(
+        self,
+        store: PlanStore,
+        foresight: Foresees,
+        tiers: Tiers,
+        settings: PlanSettings | None = None,
+        headroom: Callable[[str], Mapping[str, float]] = no_headroom,
+    ) -> None:
+        """``headroom``: of a resource, by server; a server that is not in it has 1."""
         self._store = store
-        self._predictor = predictor
+        self._foresight = foresight
         self._tiers = tiers
         self._settings = settings or PlanSettings()
-        self._forecasts: Forecasts = {}
+        self._headroom = headroom
 
     def run_once(self, now: float, ids: Callable[[str], str] = new_id) -> Plan:
-        """View → history → forecasts → plan → orders → journal. Nothing is ordered that is not journalled first."""
+        """View → forecasts → recent history → plan → orders → journal. Nothing is ordered that is not journalled first."""
         view = self._store.inventory.view(now)
+        forecasts = self._foresight.run_once(now, view)
         histories = self._read(view, now)
-        forecasts = self._predict(histories, now)
         plan = make_plan(view, self._known(view, histories, forecasts, now), now, ids)
         orders = orders_of(plan, self._settings.budget, ids)
         self._store.journal.record(plan, orders)
@@ -101,25 +115,16 @@ class PlanLoop:
         return plan
 
     def _read(self, view: ClusterView, now: float) -> Histories:
+        """What was measured lately: as far back as the longest hold time among the servers' tiers."""
+        if not view.servers:
+            return {}
+        tiers = {t.name: t for t in map(self._tiers.of, view.servers)}.values()
         names = tuple(s.id for s in view.servers)
-        return {r: self._store.history.read(r, names, now, self._settings.history_bins) for r in RESOURCES} if names else {}
+        holds = {"cpu": max(t.cpu.hold_s for t in tiers), "memory": max(t.memory.hold_s for t in tiers)}
+        return {r: self._store.history.read(r, names, now, self._bins(hold)) for r, hold in holds.items()}
 
-    def _predict(self, histories: Histories, now: float) -> Forecasts:
-        """Forecasts of both resources, made anew when they are old or the servers are others than before."""
-        fresh = {r: self._current(h, now) or self._anew(h, now) for r, h in histories.items()}
-        self._forecasts = fresh
-        return fresh
-
-    def _current(self, history: History, now: float) -> Forecast | None:
-        last = self._forecasts.get(history.resource)
-        if last is None or last.series != history.series:
-            return None
-        return last if 0 <= now - last.origin < self._settings.forecast_every_s else None
-
-    def _anew(self, history: History, now: float) -> Forecast:
-        forecast = self._predictor.predict(history, int(now))
-        self._store.forecasts.save(forecast)
-        return forecast
+    def _bins(self, hold_s: float) -> int:
+        return max(WINDOW, ceil(hold_s / self._store.history.step_s) + 1)
 
     def _known(self, view: ClusterView, histories: Histories, forecasts: Forecasts, now: float) -> Known:
         return Known(
@@ -127,6 +132,7 @@ class PlanLoop:
             histories=histories,
             tiers=self._tiers,
             held={r: self._held(r, view, now) for r in RESOURCES},
+            headroom={r: self._headroom(r) for r in RESOURCES},
             limits=self._settings.limits,
         )
 

@@ -74,3 +74,21 @@ class History:
             doubtful=None if self.doubtful is None else self.doubtful[at],
             used=None if self.used is None else self.used[at],
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence["History"]) -> "History":
+        """Histories of one resource over the same bins as one; at least one is wanted. ``doubtful`` and ``used`` are left behind."""
+        first = parts[0]
+        assert all((p.start, p.bins, p.step_s) == (first.start, first.bins, first.step_s) for p in parts)
+        return cls(
+            resource=first.resource,
+            series=tuple(s for p in parts for s in p.series),
+            start=first.start,
+            mean=np.concatenate([p.mean for p in parts]),
+            max=np.concatenate([p.max for p in parts]),
+            coverage=np.concatenate([p.coverage for p in parts]),
+            censored=np.concatenate([p.censored for p in parts]),
+            entitlement=np.concatenate([p.entitlement for p in parts]),
+            first_seen=np.concatenate([p.first_seen for p in parts]),
+            step_s=first.step_s,
+        )

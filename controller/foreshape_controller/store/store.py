@@ -10,6 +10,7 @@ from foreshape_controller.store.archive import Archive
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.events import Events
 from foreshape_controller.store.forecasts import Forecasts
+from foreshape_controller.store.groups import GroupStore
 from foreshape_controller.store.headroom import Headroom
 from foreshape_controller.store.history import HistoryStore
 from foreshape_controller.store.inventory import Inventory
@@ -29,6 +30,7 @@ class Store:
         self.inventory = Inventory(db, self.modes)
         self.journal = Journal(db, step_s, raised_floor_s)
         self.history = HistoryStore(db, self.inventory, self.journal, step_s, clock_skew_s=clock_skew_s)
+        self.groups = GroupStore(db)
         self.forecasts = Forecasts(db)
         self.agents = Agents(db)
         self.events = Events(db)
@@ -55,6 +57,14 @@ class Store:
         upgrade(db)
         _keep_step(db, step_s)
         return cls(db, step_s, default_mode, clock_skew_s, raised_floor_s)
+
+    @classmethod
+    def read_only(cls, url: str, *, step_s: int = 300) -> Self:
+        """A second look at a controller's database from another process: nothing can be written through it.
+
+        Raises ConfigError where there is none: it is not made.
+        """
+        return cls(Database(url, read_only=True), step_s, Mode.OBSERVE, 0.0)
 
     def ping(self) -> None:
         """Raises Unavailable when the database cannot be read."""
