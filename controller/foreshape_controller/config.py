@@ -138,6 +138,67 @@ class AgentsSettings:
 
 
 @dataclass(frozen=True)
+class LearnSettings:
+    """Learning from this deployment's own history: models, their training, and how their forecasts did."""
+
+    enabled: bool = _option(
+        True,
+        "true | false",
+        "Score forecasts, train models, put the better one in office. false: the baseline forecasts, nothing is scored.",
+    )
+    models_dir: str = _option(
+        "/var/lib/foreshape/models", "path", "Folder of models; made when the first one is. It needs room for some 10 MB a model."
+    )
+    promote: str = _option(
+        "auto",
+        "auto | manual",
+        "auto: a model that wins on held-back days takes over. manual: it waits for 'foreshape model promote ID'.",
+        choices=("auto", "manual"),
+    )
+    train_at: str = _option("02:00", "HH:MM, UTC", "When the nightly training begins. Empty: only when it is asked for, or needed.")
+    train_series: int = _option(500, "servers", "Servers that a training learns from; of more, a sample.", min=10, max=30000)
+    history_days: float = _option(60.0, "days", "How far back a training looks.", min=3, max=3650)
+    cpu_minutes: float = _option(
+        5.0, "CPU minutes", "What a training may use; it stops earlier when it no longer gets better.", min=0.01, max=1440
+    )
+    threads: int = _option(1, "threads", "Threads of the training process, which runs at the lowest priority.", min=1, max=64)
+    encoder: str = _option("mlp", "mlp | tcn | lstm", "Kind of net.", choices=("mlp", "tcn", "lstm"))
+    seed: int = _option(0, "number", "Seed of the training: the same history and seed give the same model.", min=0, max=2147483647)
+    keep_models: int = _option(
+        5, "models", "Newest models that are kept; the one in office and the one before it stay in any case.", min=2, max=100
+    )
+    interval_s: float = _option(
+        60.0, "seconds", "How often forecasts whose future is over are scored, and the training is looked after.", min=1, max=3600
+    )
+    archive_series: int = _option(
+        2000,
+        "servers",
+        "Servers whose forecasts are kept until they can be scored; of more, a sample that changes daily.",
+        min=10,
+        max=30000,
+    )
+    archive_whole_bins: int = _option(
+        72, "bins", "Whole forecasts are kept this often (72: every 6 hours), half-hour peaks every 6 bins.", min=6, max=288
+    )
+    scores_days: float = _option(60.0, "days", "Scores older than this are deleted.", min=1, max=3650)
+    judge_days: float = _option(7.0, "days", "A model in office is judged by its forecasts of so many days.", min=1, max=60)
+    headroom: bool = _option(True, "true | false", "Learn for each server how much room above its forecast it needs.")
+    headroom_target: float = _option(
+        0.02, "share", "Share of half-hours in which a server's peak may exceed the size it was meant to have.", min=0.0001, max=0.2
+    )
+    headroom_rate: float = _option(
+        0.5, "factor per violation", "How fast the room follows; 0.5 adds half a spread for one violation.", min=0.001, max=2
+    )
+    headroom_low: float = _option(
+        0.5, "factor", "Least room: this part of the distance from the median to the tier's quantile.", min=0, max=1
+    )
+    headroom_high: float = _option(3.0, "factor", "Most room.", min=1, max=20)
+    headroom_memory_narrows: bool = _option(
+        False, "true | false", "Let the room of memory also fall below the tier's quantile. Measured: it does not help."
+    )
+
+
+@dataclass(frozen=True)
 class ApiSettings:
     """The HTTP edge."""
 
@@ -187,6 +248,7 @@ class Settings:
     journal: JournalSettings = field(default_factory=JournalSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
     agents: AgentsSettings = field(default_factory=AgentsSettings)
+    learn: LearnSettings = field(default_factory=LearnSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     log: LogSettings = field(default_factory=LogSettings)
     simulated: bool = False
@@ -200,6 +262,7 @@ _SECTIONS: Mapping[str, type] = types.MappingProxyType(
         "journal": JournalSettings,
         "plan": PlanSettings,
         "agents": AgentsSettings,
+        "learn": LearnSettings,
         "api": ApiSettings,
         "log": LogSettings,
     }

@@ -41,10 +41,14 @@ class Upsert:
 class Database:
     """Transactions on one database. ``write`` holds the single writer's lock; memory databases have one connection for all."""
 
-    def __init__(self, url: str, *, synchronous: str = "full", busy_s: float = 5.0) -> None:
+    def __init__(self, url: str, *, synchronous: str = "full", busy_s: float = 5.0, read_only: bool = False) -> None:
         self._lock = threading.RLock()
         self._memory = url in ("sqlite://", "sqlite:///:memory:")
+        if read_only:
+            _must_exist(url)
         self.engine = _engine(url, self._memory, synchronous, busy_s)
+        if read_only:
+            _forbid_writing(self.engine)
         self._writer: Connection | None = None
 
     def close(self) -> None:
@@ -139,6 +143,20 @@ def _engine(url: str, memory: bool, synchronous: str, busy_s: float) -> Engine:
     engine = create_engine(parsed, connect_args={"check_same_thread": False, "timeout": busy_s}, **pool)
     _teach_sqlite(engine, synchronous)
     return engine
+
+
+def _must_exist(url: str) -> None:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise ConfigError(f"[store] url: there is no database {parsed.database} to read from")
+
+
+def _forbid_writing(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _connect(connection: Any, _record: Any) -> None:
+            connection.execute("PRAGMA query_only=ON").close()
 
 
 def _make_private(database: Path) -> None:

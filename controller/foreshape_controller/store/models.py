@@ -22,10 +22,10 @@ BASELINE = "baseline"
 
 POINTER = "champion"
 LOG = "promotions.jsonl"
-TRAINING = "training"
-"""Folder of the training under way: its checkpoint survives a restart."""
+LESSON = "lesson.json"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""Folders with a dot in their names are work in progress."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,21 @@ class Office:
     previous: str = BASELINE
     at: float = 0.0
     reason: str = "no model was ever promoted"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The newest training: kept so that a restart goes on with it, and does not begin a second one that night."""
+
+    model: str = ""
+    started: float = 0.0
+    attempts: int = 0
+    state: str = "none"
+    """``none``, ``running``, ``done``, ``failed``."""
+    why: str = ""
+    """What asked for it."""
+    reason: str = ""
+    """What came of it."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +93,33 @@ class Models:
         except OSError:
             return 0
 
+    def lesson(self) -> Lesson:
+        """The newest training; one that cannot be read is as if there had been none."""
+        try:
+            return Lesson(**json.loads((self.folder / LESSON).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return Lesson()
+
+    def keep_lesson(self, lesson: Lesson) -> None:
+        """Write it down. ModelError when the disk takes nothing: no training is begun then."""
+        try:
+            write_whole(self.folder / LESSON, json.dumps(asdict(lesson)).encode())
+        except OSError as e:
+            raise ModelError(
+                f"{self.folder} cannot be written ({e.strerror}): no training; free some space, or set [learn] models_dir"
+            ) from e
+
+    def recover(self) -> None:
+        """A crash between two renames left a model under the name it had while it was replaced: give it its name back."""
+        with suppress(OSError):
+            for old in self.folder.glob("*.old"):
+                if not (self.folder / old.stem).exists():
+                    old.rename(self.folder / old.stem)
+
     def ids(self) -> tuple[str, ...]:
         """Every model folder, sound or not, oldest name first."""
         try:
-            found = sorted(p.name for p in self.folder.iterdir() if p.is_dir() and p.name != TRAINING and _NAME.fullmatch(p.name))
+            found = sorted(p.name for p in self.folder.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
         except OSError:
             return ()
         return tuple(found)
