@@ -47,6 +47,9 @@ class Client:
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         return self._ask("POST", path, json=body)
 
+    def post_text(self, path: str, text: bytes, media_type: str, **params: str | float) -> Any:
+        return self._ask("POST", path, content=text, headers={"Content-Type": media_type}, params=params)
+
     def delete(self, path: str) -> Any:
         return self._ask("DELETE", path)
 

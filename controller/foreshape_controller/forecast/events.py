@@ -77,7 +77,7 @@ Grid = tuple[float, int, float]
 def effect(influences: Sequence[Influence], shares: Callable[[str], Floats], resource: str, grid: Grid) -> Effect:
     """The influences on one resource together: their product, between 0 and 20.
 
-    shares: [n] for a scope, how much of each series' demand is in it: 0 or 1 for servers, for groups by ``group_shares``.
+    shares: [n] for a scope, how much of each series' demand is in it: 0 or 1 for servers, for groups by ``group_share``.
     An event on a share s of a group's demand multiplies the group's by 1 + s·(f − 1).
     """
     first, bins, step_s = grid
@@ -113,7 +113,7 @@ def apply(forecast: Forecast, effect: Effect, said: Mapping[int, str]) -> Foreca
         steps=_put(forecast.steps, rows, forecast.steps[rows] * f[:, :near, None]),
         half_hours=_put(forecast.half_hours, rows, half_hours),
         peak30m=_put(forecast.peak30m, rows, peak30m),
-        peak24h=_put(forecast.peak24h, rows, peak24h),
+        peak24h=_put(forecast.peak24h, rows, np.maximum(peak24h, peak30m)),
         reason=tuple(f"{r}; {said[k]}" if r and k in said else said.get(k, r) for k, r in enumerate(forecast.reason)),
     )
 
@@ -168,6 +168,18 @@ def _peak(peak: Floats, parts: Floats, factor: Floats) -> Floats:
     level = np.where(top > 0, parts / np.where(top > 0, top, 1), 1)
     found: Floats = peak * (factor[:, :, None] * level).max(axis=1)
     return found
+
+
+def group_share(inside: npt.NDArray[np.bool_], usual: Floats) -> float:
+    """How much of what a group usually wants its servers inside a scope want; known of none, they count alike.
+
+    inside: [members] in the scope; usual: [members] each one's level. A host whose tenth is in an event moves by a tenth of it.
+    """
+    weight = np.where(np.isfinite(usual) & (usual > 0), usual, 0)
+    total = weight.sum()
+    if total > 0:
+        return float(weight[inside].sum() / total)
+    return float(inside.mean()) if len(inside) else 0.0
 
 
 # -- off a history ----------------------------------------------------------------------------------------------------
@@ -235,6 +247,10 @@ def in_force(declared: float, measured: Sequence[tuple[float, float]]) -> float:
 
 
 def expected(declared: float | None, measured: Sequence[tuple[float, float]]) -> float:
-    """``in_force`` with nothing declared as 1; a small learned effect on what nobody spoke of is taken for chance."""
-    factor = in_force(1.0 if declared is None else declared, measured)
+    """``in_force``, where nothing declared counts as 1."""
+    return known(declared, in_force(1.0 if declared is None else declared, measured))
+
+
+def known(declared: float | None, factor: float) -> float:
+    """The factor; a small one on what nobody spoke of is taken for chance."""
     return 1.0 if declared is None and abs(factor - 1) < NEGLIGIBLE else factor

@@ -6,6 +6,7 @@ the libraries' business. Everything that a stranger's file can be is refused her
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
@@ -17,7 +18,18 @@ import recurring_ical_events
 
 from foreshape_controller.errors import Invalid
 from foreshape_controller.loops.rrule import check_rule
-from foreshape_controller.model.event import NAME_MOST, NOTE_MOST, Event, EventRequest, ImportTerms, Occurrence, check, check_text
+from foreshape_controller.model.event import (
+    NAME_MOST,
+    NOTE_MOST,
+    Event,
+    EventRequest,
+    ImportTerms,
+    Occurrence,
+    check,
+    check_factors,
+    check_scope,
+    check_text,
+)
 
 TEXT_MOST = 4 * 1024 * 1024
 """Bytes of a calendar."""
@@ -61,8 +73,19 @@ def compose(request: EventRequest, event_id: str, now: float) -> Event:
     return _sound(_renamed(event, event_id, request))
 
 
-def parse(text: bytes, terms: ImportTerms, now: float) -> tuple[Event, ...]:
+@dataclass(frozen=True)
+class Imported:
+    """A calendar's name and its events."""
+
+    source: str
+    events: tuple[Event, ...]
+
+
+def parse(text: bytes, terms: ImportTerms, now: float) -> Imported:
     """All events of a calendar file, cancelled ones left out. Raises Invalid naming the component."""
+    check_factors(terms.factors)
+    if terms.scope:
+        check_scope(terms.scope)
     calendar = _read(text)
     source = terms.source or str(calendar.get("X-WR-CALNAME", ""))
     check_text("name of the calendar (--name-calendar)", source, NAME_MOST, needed=True)
@@ -76,7 +99,8 @@ def parse(text: bytes, terms: ImportTerms, now: float) -> tuple[Event, ...]:
     if not groups:
         raise Invalid("the calendar holds no VEVENT: there is nothing to import")
     zones = calendar.walk("VTIMEZONE")
-    return tuple(e for uid, group in groups.items() if (e := _one(group, zones, terms, _Place(source, zone, uid, now))))
+    found = (_one(group, zones, terms, _Place(source, zone, uid, now)) for uid, group in groups.items())
+    return Imported(source, tuple(e for e in found if e is not None))
 
 
 class _Place:

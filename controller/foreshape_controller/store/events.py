@@ -15,6 +15,9 @@ from foreshape_controller.store.schema import effects, events
 MOST = 5000
 """Events altogether: each is expanded for every forecast."""
 
+REMEMBERED = 400
+"""Occurrences of an event whose effects are kept: the newest."""
+
 _json = msgspec.json.Decoder(Event)
 
 
@@ -91,6 +94,8 @@ class Events:
             alive = set(conn.execute(select(events.c.id)).scalars())
             rows = [(m.event, m.resource, m.start, m.factor, m.weight) for m in measured if m.event in alive]
             self._put_effect.run(conn, rows)
+            for event in {m.event for m in measured}:
+                _forget(conn, event)
 
     def _of(self, conn: Connection, source: str) -> Sequence[Event]:
         return [_json.decode(data) for data in conn.execute(select(events.c.data).where(events.c.source == source)).scalars()]
@@ -108,3 +113,10 @@ def _said(event: Event) -> Event:
 def _remove(conn: Connection, event: str) -> None:
     conn.execute(delete(events).where(events.c.id == event))
     conn.execute(delete(effects).where(effects.c.event == event))
+
+
+def _forget(conn: Connection, event: str) -> None:
+    starts = select(effects.c.start).distinct().where(effects.c.event == event).order_by(effects.c.start.desc()).offset(REMEMBERED).limit(1)
+    last = conn.execute(starts).scalar()
+    if last is not None:
+        conn.execute(delete(effects).where(effects.c.event == event, effects.c.start <= last))
