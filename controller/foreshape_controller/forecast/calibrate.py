@@ -115,6 +115,10 @@ class Calibration:
         cells = tuple(cell for key in _keys(found) for cell in _cells(key, [m for m in found if (m.voice, m.resource) == key]))
         return cls(Corrections(cells, float(max((m.origin for m in found), default=0))))
 
+    @classmethod
+    def of(cls, cells: Sequence[Cell], fitted_at: float) -> "Calibration":
+        return cls(Corrections(tuple(cells), float(fitted_at)))
+
     def apply(self, forecast: Forecast, strata: Names, size: Floats, voice: str = "model") -> Forecast:
         """Every fan moved, levels in order and nothing negative; ``size`` as from ``sizes``. Unknown strata stay as they are."""
         steps, half_hours, peak30m, peak24h = (

@@ -1,7 +1,8 @@
 """A model on disk: a folder that is whole or not there.
 
 ``manifest.json`` names every other file with its sha256 and is written last; the folder is made beside its place and renamed into
-it. Only the gate and the calibration may change later; each seals itself. Whatever was cut, changed or made by another version is refused with a sentence that says what to do.
+it. Only the gate and the calibration may change later; each seals itself. Whatever was cut, changed or made by another version is
+refused with a sentence that says what to do.
 """
 
 import hashlib
