@@ -25,6 +25,8 @@ from foreshape_controller.decide.tiers import Tiers, load_tiers
 from foreshape_controller.errors import ConfigError, ControllerError
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.reactive import Reactive
+from foreshape_controller.loops.aftermath import Aftermath
+from foreshape_controller.loops.calendar import Calendar
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings
@@ -50,6 +52,7 @@ class Program:
     store: Store
     intake: Intake
     foresight: Foresight
+    aftermath: Aftermath
     plan_loop: PlanLoop
     app: Any
     """ASGI application."""
@@ -79,10 +82,13 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
     )
     intake = Intake(store, settings)
     predictor = _predictor(settings.plan.forecast)
-    foresight = Foresight(store, lambda: predictor, _of_plan(settings, ForesightSettings), segments=segments, hooks=Hooks())
+    calendar = Calendar(store.events)
+    aftermath = Aftermath(calendar, store.events, store.history, lambda: predictor, settings.plan.history_bins)
+    hooks = Hooks() if settings.plan.forecast == "off" else Hooks(preparers=(calendar.prepare,), adjusters=(calendar.adjust,))
+    foresight = Foresight(store, lambda: predictor, _of_plan(settings, ForesightSettings), segments=segments, hooks=hooks)
     plan_loop = PlanLoop(store, foresight, tiers, _of_plan(settings, PlanSettings), headroom=store.headroom.all)
     app = create_app(Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock))
-    return Program(settings, store, intake, foresight, plan_loop, app, token, clock)
+    return Program(settings, store, intake, foresight, aftermath, plan_loop, app, token, clock)
 
 
 def _of_plan(settings: Settings, cls: type[_Part]) -> _Part:
@@ -234,6 +240,7 @@ def _loops(program: Program) -> BackgroundScheduler:
         )
 
     every(s.plan.interval_s, "plan", lambda: program.plan_loop.run_once(program.clock()))
+    every(s.plan.forecast_every_s, "events", lambda: program.aftermath.run_once(program.clock()))
     every(EXPIRE_EVERY_S, "expire", lambda: program.store.journal.expire(program.clock()))
     every(s.history.compact_every_s, "tidy", program.tidy)
     beat = watchdog_s()

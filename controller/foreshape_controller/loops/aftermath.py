@@ -55,7 +55,7 @@ class Aftermath:
             measured = self._measured(event, occurrence, groups, step_s)
             self._events.learn(measured)
             said = {m.resource: round(m.factor, 3) for m in measured if m.weight > 0}
-            _log.info("event measured", event=event.name, start=occurrence.start, factors=said)
+            _log.info("event measured", name=event.name, start=occurrence.start, factors=said)
         return len(due)
 
     def _due(self, known: Known, now: float, step_s: float) -> list[tuple[Event, Occurrence]]:
