@@ -30,5 +30,6 @@ def champion(folder: Path | None) -> Predictor:
         raise ModelError("the method 'model' needs a model: add --model DIR (made by foreshape train)")
     from foreshape_controller.forecast.chain import Chain, load_champion  # noqa: PLC0415 - torch is behind it
 
-    predictor: Predictor = Chain(Baseline(), load_champion(folder))
-    return predictor
+    chain = Chain(Baseline(), load_champion(folder))
+    chain.name = "model"
+    return chain

@@ -62,7 +62,14 @@ def load_trace(
     wanted = [r for r in asked or usual if _present(rows, r, path, must=asked is not None)]
     if not wanted:
         raise TraceError(f"{path}: holds no values: none of {', '.join(VALUE.values())}")
-    return {resource: _history(rows, grid, resource, peaks, tell) for resource in wanted}
+    made = {resource: _history(rows, grid, resource, peaks, tell) for resource in wanted}
+    usable = {resource: h for resource, h in made.items() if np.isfinite(h.mean).any()}
+    for resource in made.keys() - usable.keys() if usable and asked is None else ():
+        tell(f"{resource}: not one usable value: left out")
+    if not usable or (asked and len(usable) < len(made)):
+        nothing = next(r for r in made if r not in usable)
+        raise TraceError(f"{path}: column {VALUE[nothing]!r} holds not one usable value")
+    return usable
 
 
 def pick(names: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
@@ -129,7 +136,7 @@ class _Grid:
         bins = (int(rows.t.max()) - start) // STEP_S + 1
         _sane_span(path, start, bins, len(rows.names))
         cell = rows.vm.astype(np.int64) * bins + (rows.t - start) // STEP_S
-        _told_order(cell, tell)
+        _told_order(rows, tell)
         first = np.full(len(rows.names), np.iinfo(np.int64).max)
         np.minimum.at(first, rows.vm, rows.t)
         return cls(rows.names, start, bins, cell, _order(rows, cell, tell), first.astype(np.float64))
@@ -168,8 +175,10 @@ def _day(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
-def _told_order(cell: npt.NDArray[np.int64], tell: Tell) -> None:
-    if len(cell) > 1 and (np.diff(cell) < 0).any():
+def _told_order(rows: Rows, tell: Tell) -> None:
+    """Say it when a VM's rows are not together, or not in the order of time."""
+    other = np.diff(rows.vm) != 0
+    if int(other.sum()) >= len(rows.names) or (np.diff(rows.t)[~other] < 0).any():
         tell("rows are not sorted by VM and time: sorted")
 
 
@@ -194,8 +203,6 @@ def _order(rows: Rows, cell: npt.NDArray[np.int64], tell: Tell) -> npt.NDArray[n
 
 def _history(rows: Rows, grid: _Grid, resource: str, peaks: Peaks, tell: Tell) -> History:
     mean = grid.laid(_clean(rows.column(VALUE[resource]), VALUE[resource], tell))
-    if not np.isfinite(mean).any():
-        raise TraceError(f"column {VALUE[resource]!r} holds not one usable value")
     top = mean
     if peaks == "inside" and resource == "cpu" and rows.has(PEAK):
         top = np.fmax(mean, grid.laid(_clean(rows.column(PEAK), PEAK, tell)))
