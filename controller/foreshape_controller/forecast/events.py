@@ -170,15 +170,15 @@ def _peak(peak: Floats, parts: Floats, factor: Floats) -> Floats:
     return found
 
 
-def group_share(inside: npt.NDArray[np.bool_], usual: Floats) -> float:
+def group_share(inside: npt.NDArray[np.bool_], usual: Floats, whole: float = 0.0) -> float:
     """How much of what a group usually wants its servers inside a scope want; known of none, they count alike.
 
-    inside: [members] in the scope; usual: [members] each one's level. A host whose tenth is in an event moves by a tenth of it.
+    inside: [members] in the scope; usual: [members] each one's level; whole: the group's own, which may be more than its members'
+    (what a host needs for itself). A host whose tenth is in an event moves by a tenth of it.
     """
     weight = np.where(np.isfinite(usual) & (usual > 0), usual, 0)
-    total = weight.sum()
-    if total > 0:
-        return float(weight[inside].sum() / total)
+    if weight.sum() > 0:
+        return float(weight[inside].sum() / max(weight.sum(), whole))
     return float(inside.mean()) if len(inside) else 0.0
 
 

@@ -19,7 +19,7 @@ from foreshape_controller.loops.ical import BROKEN, expand
 from foreshape_controller.loops.scene import Scene
 from foreshape_controller.model.event import Event, Influence, Measured, Occurrence
 from foreshape_controller.model.forecast import Forecast
-from foreshape_controller.model.group import Groups, kind_of
+from foreshape_controller.model.group import Groups
 from foreshape_controller.model.history import BINS_PER_DAY, WATCHED, Floats, History
 
 MARGIN_S = 2 * 86400.0
@@ -131,6 +131,7 @@ class Calendar:
     def prepare(self, scene: Scene) -> History:
         """The history without the events in it; a Preparer."""
         history, self.groups = scene.history, scene.groups
+        self._remember(history)
         told = self.influences(self.known(), history.start, history.until)
         found = self.neutral(history, scene.groups, told)
         self._remember(found)
@@ -157,12 +158,11 @@ class Calendar:
         return _Shares(series, groups, self._usual.get(resource, {}))
 
     def _remember(self, history: History) -> None:
-        """What each server usually wants: by this an event on some of its servers moves a group."""
-        if history.series and kind_of(history.series[0]) is None:
-            lately = history.mean[:, -BINS_PER_DAY:]
-            known = np.isfinite(lately)
-            level = np.where(known, lately, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-            self._usual.setdefault(history.resource, {}).update(zip(history.series, level.tolist(), strict=True))
+        """What each series usually wants: by this an event on some of its servers moves a group."""
+        lately = history.mean[:, -BINS_PER_DAY:]
+        known = np.isfinite(lately)
+        level = np.where(known, lately, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        self._usual.setdefault(history.resource, {}).update(zip(history.series, level.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class _Shares:
         if not hit.any():
             return 0.0
         usual = np.asarray([self.usual.get(s, np.nan) for s in servers], np.float32)
-        return effects.group_share(hit, usual)
+        return effects.group_share(hit, usual, self.usual.get(group, 0.0))
 
 
 def inside(scope: str, groups: Groups) -> frozenset[str]:
