@@ -90,8 +90,12 @@ class PlanSettings:
     )
     history_bins: int = _option(2016, "bins", "How far back the forecaster looks: 2016 bins of 5 minutes are 7 days.", min=12, max=20160)
     forecast_every_s: float = _option(300.0, "seconds", "A forecast is made anew when the newest one is older than this.", min=1, max=86400)
-    io_forecast_every_s: float = _option(
-        1800.0, "seconds", "The same for disk and network, and for the counts of servers: nobody is sized by them.", min=1, max=86400
+    slow_forecast_every_s: float = _option(
+        1800.0,
+        "seconds",
+        "The same for what nobody is sized by: disk and network, sums of projects, segments and zones, counts of servers.",
+        min=1,
+        max=86400,
     )
     forecast_batch: int = _option(
         250, "series", "Series that are forecast at once. More are a little faster and need more memory: 1 MiB each.", min=10, max=100000

@@ -21,6 +21,8 @@ from foreshape_wire.ids import HostName
 from foreshape_wire.order import Mode
 
 HOUR = 3600.0
+SLOW_S = 3 * HOUR
+"""Between two forecasts of what nobody is sized by: the demo's time runs 2,000 times as fast as the controller was made for."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Bed:
                 base.plan,
                 interval_s=self.pace.plan_s,
                 forecast_every_s=self.pace.plan_s,
+                slow_forecast_every_s=SLOW_S,
                 stale_after_s=self.pace.stale_after_s,
                 order_ttl_s=self.pace.order_ttl_s,
                 tiers_file=self.tiers_file,

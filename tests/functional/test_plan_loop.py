@@ -147,7 +147,7 @@ def test_each_tier_holds_for_its_own_time():
 
 def test_a_forecast_is_used_again_until_it_is_old():
     store = world([server()], [[0.5] * BINS])
-    loop = PlanLoop(store, foreseen(store, forecast_every_s=300, io_forecast_every_s=600), BUILT_IN)
+    loop = PlanLoop(store, foreseen(store, forecast_every_s=300, slow_forecast_every_s=600), BUILT_IN)
     for at in (NOW, NOW + 60, NOW + 299, NOW + 300, NOW + 600):
         loop.run_once(at)
     origins = {r: [at - NOW for of, at in saved_of_servers(store) if of == r] for r in ("cpu", "disk")}

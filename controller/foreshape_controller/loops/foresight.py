@@ -44,11 +44,11 @@ class ForesightSettings:
 
     history_bins: int = 2016
     forecast_every_s: float = 300.0
-    io_forecast_every_s: float = 1800.0
+    slow_forecast_every_s: float = 1800.0
     forecast_batch: int = 250
 
     def every_s(self, resource: str) -> float:
-        return self.forecast_every_s if resource in RESOURCES else self.io_forecast_every_s
+        return self.forecast_every_s if resource in RESOURCES else self.slow_forecast_every_s
 
 
 class _Saved(Protocol):
@@ -95,7 +95,7 @@ class Foresight:
 
     def run_once(self, now: float, view: ClusterView) -> Forecasts:
         """Forecasts of CPU and memory of every server that has one; what is due is made anew, and newcomers get theirs."""
-        due = [r for r in (*WATCHED, SERVERS) if self._due(r, now)]
+        due = [r for r in (*WATCHED, SERVERS) if self._due(r, now, self._settings.every_s(r))]
         if due and (view.servers or view.hosts):
             around = self._round(now, view)
             for resource in due:
@@ -105,9 +105,9 @@ class Foresight:
                 self._guarded(resource, partial(self._meet, resource, now, view))
         return {r: self._latest[r] for r in RESOURCES if r in self._latest}
 
-    def _due(self, resource: str, now: float) -> bool:
-        made = self._made_at.get(resource)
-        return made is None or not 0 <= now - made < self._settings.every_s(resource)
+    def _due(self, what: str, now: float, every_s: float) -> bool:
+        made = self._made_at.get(what)
+        return made is None or not 0 <= now - made < every_s
 
     def _guarded(self, resource: str, work: Callable[[], None]) -> None:
         """A resource that cannot be forecast now keeps its last forecast, and is tried again with the next plan."""
@@ -128,10 +128,14 @@ class Foresight:
         if resource == SERVERS:
             self._count(around)
         else:
-            totals = Totals(resource, around.group_names(), self._span(around.now))
+            sums = f"sums of {resource}"
+            due = self._due(sums, around.now, self._settings.slow_forecast_every_s)
+            totals = Totals(resource, around.group_names() if due else (), self._span(around.now))
             made = [f for b in around.batches if (f := self._batch(resource, b, totals, around)) is not None]
             self._keep(resource, made)
-            self._groups(totals.history(), around)
+            if due:
+                self._groups(totals.history(), around)
+                self._made_at[sums] = around.now
         self._made_at[resource] = around.now
 
     def _keep(self, resource: str, made: Sequence[Forecast]) -> None:
@@ -143,8 +147,8 @@ class Foresight:
         """Servers of a batch and their hosts, in agreement, saved. None: nobody is there."""
         known = read(self._store.history, batch, around.groups, resource, (around.now, self._settings.history_bins))
         totals.add(known.members, known.lives, around.groups.of)
-        hosts = self._look_ahead(History.joined([known.hosts, known.overheads]), around)
         servers = self._look_ahead(known.servers, around) if known.servers.series else None
+        hosts = self._look_ahead(History.joined([known.hosts, known.overheads]), around)  # after: hooks know its servers by then
         servers, whole = _agreed(servers, hosts, known, around.present)
         if servers is not None:
             self._tell(servers, known.servers, around)

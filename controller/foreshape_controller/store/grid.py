@@ -78,11 +78,15 @@ class Grid:
         query = select(bins.c.series, bins.c.bin, *(bins.c[n] for n in names)).where(
             bins.c.bin >= self.start, bins.c.bin < self.end, bins.c.series.in_(numbers)
         )
-        for number, at, *values in conn.execute(query):
-            slot, row = (at - self.start) // self.step, self.rows[number]
-            for name, value in zip(names, values, strict=True):
-                column = self.columns[name]
-                column[row, slot] = max(column[row, slot], value) if name in MAXIMA else column[row, slot] + value
+        found = [tuple(row) for row in conn.execute(query)]
+        if not found:
+            return
+        numbered, at, *values = np.array(found, np.float64).T
+        rows = np.array([self.rows[int(n)] for n in numbered], np.intp)
+        slots = ((at - self.start) // self.step).astype(np.intp)
+        for name, told in zip(names, values, strict=True):  # a series has a bin once, so that no cell is met twice
+            column = self.columns[name]
+            column[rows, slots] = np.maximum(column[rows, slots], told) if name in MAXIMA else column[rows, slots] + told
 
     def _add(self, row: int, first: int, name: str, values: packed.Floats64) -> None:
         """Fold values that begin at bin ``first`` into a row; what lies outside is cut off."""
