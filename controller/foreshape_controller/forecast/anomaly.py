@@ -6,8 +6,9 @@ learnt an anomaly cannot hide it. What is found is masked from training and wide
 What comes as often as once a week is a habit, not an anomaly.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ ALARMS_PER_MONTH = 1.0
 """False alarms per series and 30 days that the thresholds are set for, all kinds together."""
 SHARE = {Kind.SPIKE: 0.4, Kind.SHIFT: 0.4, Kind.FLAT: 0.1, Kind.DEAD: 0.1}
 """How the kinds divide it."""
+RECORDS = 0.7
+"""Share of the spikes' rate for values that are the largest by far; the rest for values that are odd for their time."""
 MATTERS = 0.02
 """Of the entitlement: nothing smaller is worth an alarm."""
 MATTERS_UNSOLD = 0.05
@@ -68,7 +71,7 @@ class _Spell:
 
 @dataclass(frozen=True, eq=False)
 class _Past:
-    """A history, prepared. y [n, T] values; matters [n]: smallest difference worth an alarm; scale [n]."""
+    """A history, prepared. y [n, T] values; matters [n]: smallest difference worth an alarm; scale [n]: what counts as large."""
 
     y: Floats
     scale: Floats
@@ -79,7 +82,8 @@ class _Past:
         y = sane(history.mean)
         top = np.fmax.reduce(y, axis=1, initial=np.float32(0))
         sold = np.nan_to_num(history.entitlement)
-        return cls(y, surprise.level(y), np.where(sold > 0, MATTERS * sold, MATTERS_UNSOLD * top).astype(np.float32))
+        matters = np.where(sold > 0, MATTERS * sold, MATTERS_UNSOLD * top).astype(np.float32)
+        return cls(y, np.fmax(surprise.level(y), 2 * matters), matters)
 
 
 def detect(history: History, *, alarms_per_month: float = ALARMS_PER_MONTH) -> Findings:
@@ -110,72 +114,106 @@ def masked(history: History, findings: Findings) -> History:
 
 def _surprises(past: _Past, rate: dict[Kind, float]) -> Iterator[_Spell]:
     x = surprise.squeeze(past.y, past.scale)
-    sudden = surprise.of_bins(x)
-    limit, tail = _limit(sudden, rate[Kind.SPIKE])
-    onsets = _onsets(_alarms(past, sudden, limit))
-    yield from _sudden(sudden, limit, onsets, tail)
-    slow = surprise.of_hours(x)
-    slow_limit, tail = _limit(slow, rate[Kind.SHIFT])
-    for row, at in _without(_onsets(_alarms(past, slow, slow_limit)), onsets):
-        first = max(0, at - HOUR + 1)
-        yield _shift(row, first, at + 1, x.shape[1], _strength(slow, slow_limit, row, at), tail)
+    sudden, slow = surprise.of_bins(x), surprise.of_hours(x)
+    tests = _tests(sudden, x, rate[Kind.SPIKE])
+    onsets = _onsets(tests, past, sudden)
+    yield from _sudden(sudden, onsets)
+    hours = _test(slow.size, _compared(slow), rate[Kind.SHIFT])
+    for onset in _without(_onsets((hours,), past, slow), onsets):
+        first = max(0, onset.at - HOUR + 1)
+        yield _shift(onset, first, x.shape[1])
 
 
-def _limit(s: Surprise, per_month: float) -> tuple[Floats, float]:
-    return tails.thresholds(s.size, np.isfinite(s.values).astype(np.float32), per_month / 30)
+@dataclass(frozen=True, eq=False)
+class _Test:
+    """A statistic [n, T] and its thresholds."""
+
+    values: Floats
+    limits: tails.Limits
+
+    @property
+    def alarms(self) -> Mask:
+        found: Mask = self.values > self.limits.at
+        return found
 
 
-def _alarms(past: _Past, s: Surprise, limit: Floats) -> tuple[Bins, Bins]:
-    """Rows and bins beyond the threshold by an amount that matters, in order."""
-    rows, at = np.nonzero(s.size > limit)
+class _Onset(NamedTuple):
+    """The first alarm of a group."""
+
+    row: int
+    at: int
+    strength: float
+    tail: float
+
+
+def _tests(sudden: Surprise, x: Floats, per_month: float) -> tuple[_Test, _Test]:
+    """Two questions to each value: is it odd for this time of day, and is it the largest by far."""
+    odd = _test(sudden.size, _compared(sudden), per_month * (1 - RECORDS))
+    largest = _test(np.nan_to_num(x, nan=-1.0), np.isfinite(x), per_month * RECORDS, first=np.inf)
+    return odd, largest
+
+
+def _test(values: Floats, judged: Mask, per_month: float, first: float = tails.FIRST) -> _Test:
+    return _Test(values, tails.limits(values, judged, per_month / 30, first))
+
+
+def _compared(s: Surprise) -> Mask:
+    """Values that had another day to be compared with."""
+    known = np.isfinite(s.values)
+    later = np.zeros_like(known)
+    later[:, BINS_PER_DAY:] = _begun(known)[:, :-BINS_PER_DAY]
+    compared: Mask = known & later
+    return compared
+
+
+def _onsets(tests: Sequence[_Test], past: _Past, s: Surprise) -> list[_Onset]:
+    """The first alarm of each group, of those that matter."""
+    alarms: Mask = np.logical_or.reduce([t.alarms for t in tests])
+    rows, at = np.nonzero(alarms)
     edge = np.where(s.up[rows, at], s.high[rows, at], s.low[rows, at])
     off = np.abs(np.sinh(s.values[rows, at]) - np.sinh(edge)) * past.scale[rows]
-    keep = off >= past.matters[rows]
-    return rows[keep], at[keep]
-
-
-def _onsets(alarms: tuple[Bins, Bins]) -> list[tuple[int, int]]:
-    """The first alarm of each group: row and bin."""
-    rows, at = alarms
+    keep = (off >= past.matters[rows]) & (s.size[rows, at] > 0)
+    rows, at = rows[keep], at[keep]
     new = np.ones(len(rows), np.bool_)
     new[1:] = (rows[1:] != rows[:-1]) | (at[1:] - at[:-1] > APART)
-    return list(zip(rows[new].tolist(), at[new].tolist(), strict=True))
+    return [_onset(tests, int(r), int(a)) for r, a in zip(rows[new], at[new], strict=True)]
 
 
-def _without(slow: list[tuple[int, int]], sudden: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _onset(tests: Sequence[_Test], row: int, at: int) -> _Onset:
+    """With the strength of the test that is surest."""
+    heard = [t for t in tests if t.alarms[row, at]]
+    strength, tail = max((t.limits.strength(float(t.values[row, at]), row, at), t.limits.alpha) for t in heard)
+    return _Onset(row, at, strength, tail)
+
+
+def _without(slow: list[_Onset], sudden: list[_Onset]) -> Iterator[_Onset]:
     """Shifts that did not begin with a jump that is known already."""
     near: dict[int, list[int]] = {}
-    for row, at in sudden:
-        near.setdefault(row, []).append(at)
-    for row, at in slow:
-        if not any(0 <= at - begun <= SETTLED for begun in near.get(row, ())):
-            yield row, at
+    for o in sudden:
+        near.setdefault(o.row, []).append(o.at)
+    for o in slow:
+        if not any(0 <= o.at - begun <= SETTLED for begun in near.get(o.row, ())):
+            yield o
 
 
-def _sudden(s: Surprise, limit: Floats, onsets: list[tuple[int, int]], tail: float) -> Iterator[_Spell]:
+def _sudden(s: Surprise, onsets: list[_Onset]) -> Iterator[_Spell]:
     bins = s.size.shape[1]
-    for row, at in onsets:
-        hour = s.values[row, at : at + HOUR]
-        half = s.size[row, at] / 2
-        out = hour > s.high[row, at] + half if s.up[row, at] else hour < s.low[row, at] - half
-        known = int(np.isfinite(hour).sum())
-        strength = _strength(s, limit, row, at)
-        if len(hour) == HOUR and out.sum() >= STAYED * known:
-            yield _shift(row, at, at + 1, bins, strength, tail)
+    for o in onsets:
+        hour = s.values[o.row, o.at : o.at + HOUR]
+        half = s.size[o.row, o.at] / 2
+        out = hour > s.high[o.row, o.at] + half if s.up[o.row, o.at] else hour < s.low[o.row, o.at] - half
+        if len(hour) == HOUR and out.sum() >= STAYED * np.isfinite(hour).sum():
+            yield _shift(o, o.at, bins)
         else:
-            odd = np.flatnonzero(out)
-            end = at + int(odd[-1]) + 1
-            yield _Spell(row, Kind.SPIKE, at, None if end == bins else end, at + 1, strength, tail, at + odd)
+            odd = o.at + np.flatnonzero(out)
+            end = int(odd[-1]) + 1
+            yield _Spell(o.row, Kind.SPIKE, o.at, None if end == bins else end, o.at + 1, o.strength, o.tail, odd)
 
 
-def _shift(row: int, first: int, noticed: int, bins: int, strength: float, tail: float) -> _Spell:
+def _shift(o: _Onset, first: int, bins: int) -> _Spell:
     end = first + SETTLED
     odd = np.arange(first, min(first + HOUR, bins))
-    return _Spell(row, Kind.SHIFT, first, end if end < bins else None, noticed, strength, tail, odd)
-
-
-def _strength(s: Surprise, limit: Floats, row: int, at: int) -> float:
-    return float(s.size[row, at] / limit[row, at])
+    return _Spell(o.row, Kind.SHIFT, first, end if end < bins else None, o.at + 1, o.strength, o.tail, odd)
 
 
 def _apart(spells: Iterable[_Spell], runs: list[_Spell]) -> list[_Spell]:

@@ -1,91 +1,120 @@
-"""How large a surprise must be to be rare: thresholds from extreme values, for a stated rate of false alarms.
+"""How large a value must be to be rare: thresholds for a stated rate of false alarms, from the extremes of days.
 
-Take the largest surprise of each of a series' last m days. If their tail is a power law with index α, a new day beats the
-largest of them by a factor k with probability k^-α / (m + 1): it is the largest of m + 1 with probability 1 / (m + 1), and the
-ratio of the two largest of a Pareto sample is Pareto with the same α (Rényi's representation). So for r false alarms a day
+Every series is measured by its own last week: M is the largest of its days' maxima, S what M lies above their median. A new
+day's maximum D is odd by U = (D - M) / (S + floor). Location and scale are the series' own; the tail of U cannot be told from
+seven days and is pooled over the fleet, whose days give U's 96 % quantile u and, above it, a Pareto tail in 1 + U:
 
-    k = ((m + 1) · r) ^ (-1/α)         threshold = k · largest surprise of the last m days, at most a week.
+    P(U > c) = 0.04 · ((1 + c) / (1 + u)) ^ -α,   c such that P = r, the false alarms per series and day
 
-Each series brings its own record; α cannot be told from seven days and is pooled over the fleet: the ratio of each series' two
-largest days exceeds its upper quartile with probability ¼, so α = ln 4 / ln(that quartile). On Bitbrains and Azure the law
-found at the quartile holds at the ratios that matter (one in eight to one in twenty weeks) within about 15 %.
-A series without a whole day is held against the days of the fleet.
+(peaks over threshold; α from the median of the excesses, so that a few true anomalies do not move it). Few series are drawn
+towards numbers measured on public traces. With fewer than seven days of record c grows by √(7 / (m + 1)); a series without
+a record is held against the days of the fleet. What comes once a week is in the record, so it is a habit and does not alarm.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from foreshape_controller.forecast.surprise import WEEK, lag, trailing_max
+from foreshape_controller.model.anomaly import Mask
 from foreshape_controller.model.history import BINS_PER_DAY, Floats
 
-RECENT = 36
-"""Bins that do not count for the record yet: an anomaly must not excuse itself."""
-LEAST_RECORD = 0.1
-"""asinh units: a series that never surprised is held to have surprised by a tenth of its level."""
-ALPHA, ALPHA_WEIGHT = 2.0, 30
-"""Tail index before a fleet's own is known (Bitbrains 1.4–3.0, Azure 1.8–2.8), and for how many series it counts."""
-LEAST_ALPHA, MOST_ALPHA = 1.25, 4.0
-LEAST_K, MOST_K = 1.25, 30.0
+WEEK = 7
+LEAST_DAYS = 3
+"""Days of record before a day's U counts for the fleet's tail."""
+FLOOR = 0.1
+"""asinh units, about a tenth of a series' level: a series whose days are all alike is held to differ by that much."""
+BODY = 0.04
+"""Share of the fleet's days above the quantile u."""
+USUAL_U, USUAL_ALPHA, USUAL_WEIGHT = 2.0, 1.5, 50
+"""Before the fleet's own are known (measured on Bitbrains and Azure), and for how many series-days they count."""
+LEAST_ALPHA, MOST_ALPHA = 0.75, 6.0
+LEAST_C, MOST_C = 0.3, 100.0
 KNOWN_DAY = BINS_PER_DAY // 2
 """Bins with data that make a day."""
 FIRST = 1.5
-"""Threshold of a series without a record where there is no fleet either; asinh units."""
+"""Threshold of a series without a record where there is no fleet either; asinh units above nothing."""
 
 
-def thresholds(size: Floats, known: Floats, rate: float) -> tuple[Floats, float]:
-    """[n, T] in the unit of ``size``, and the tail index. ``known``: 1 where a value was judged. ``rate``: alarms per series-day.
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """at: [n, T] threshold. unit: [n, T], the series' S + floor. c and alpha: of the fleet, for the rate that was asked."""
 
-    The first day of a series has no yesterday to be compared with and makes no record.
+    at: Floats
+    unit: Floats
+    c: float
+    alpha: float
+
+    def strength(self, value: float, row: int, at: int) -> float:
+        """Odds of a value, in thresholds: (1 + U) / (1 + c)."""
+        over = (value - float(self.at[row, at])) / float(self.unit[row, at])
+        return 1 + max(0.0, over) / (1 + self.c)
+
+
+def limits(values: Floats, judged: Mask, rate: float, first: float = FIRST) -> Limits:
+    """Thresholds of ``values`` [n, T] where ``judged``, for ``rate`` alarms per series-day.
+
+    Days are counted back from the end; each is measured by the days before it only.
     """
-    judged = _after_first_day(known)
-    record = lag(trailing_max(np.where(judged > 0, size, np.float32(np.nan)), WEEK), RECENT)
-    days = lag(_days(judged), RECENT)
-    peaks = daily_peaks(size, judged)
-    alpha = tail_index(peaks)
-    k = np.clip(((np.nan_to_num(days) + 1) * rate) ** (-1 / alpha), LEAST_K, MOST_K)
-    own = k * np.fmax(record, LEAST_RECORD)
-    enough = np.nan_to_num(days) >= 1
-    return np.where(enough, own, np.fmax(own, _first(peaks, rate))).astype(np.float32), alpha
+    days = _days(values, judged)
+    known = np.isfinite(days).cumsum(axis=1)
+    most, middle, count = _records(days, known)
+    unit = most - middle + np.float32(FLOOR)
+    pool = count >= LEAST_DAYS
+    pool[:, -1:] = False
+    c, alpha = _tail(((days - most) / unit)[pool], rate)
+    grown = c * np.sqrt(WEEK / (np.minimum(count, WEEK - 1) + 1))
+    begin = max(first, _first(days, rate))
+    at = np.where(count >= 1, most + grown * unit, np.float32(begin))
+    bins = values.shape[1]
+    return Limits(_spread(at, bins), _spread(np.where(count >= 1, unit, np.float32(1)), bins), c, alpha)
 
 
-def daily_peaks(size: Floats, judged: Floats) -> Floats:
-    """[n, days]: largest surprise of each whole day, counted back from the end; NaN for a day with too little data."""
-    days = size.shape[1] // BINS_PER_DAY
-    if days == 0:
-        return np.empty((len(size), 0), np.float32)
-    shape = (len(size), days, BINS_PER_DAY)
-    top = size[:, -days * BINS_PER_DAY :].reshape(shape).max(axis=2)
-    full = judged[:, -days * BINS_PER_DAY :].reshape(shape).sum(axis=2) >= KNOWN_DAY
-    return np.where(full, top, np.float32(np.nan))[:, -7:]
+def _days(values: Floats, judged: Mask) -> Floats:
+    """[n, days]: each day's largest value; NaN for a day with too little data."""
+    shape = (len(values), -(-values.shape[1] // BINS_PER_DAY), BINS_PER_DAY)
+    pad = ((0, 0), (-values.shape[1] % BINS_PER_DAY, 0))
+    count = np.pad(judged, pad).reshape(shape).sum(axis=2)
+    top = np.pad(np.where(judged, values, -np.inf), pad, constant_values=-np.inf).reshape(shape).max(axis=2, initial=-np.inf)
+    return np.where(count >= KNOWN_DAY, top, np.nan).astype(np.float32)
 
 
-def tail_index(peaks: Floats) -> float:
-    """α of the fleet; of few series, drawn towards ALPHA."""
-    some = peaks[np.isfinite(peaks).sum(axis=1) >= 3]
-    if len(some) == 0:
-        return ALPHA
-    two = np.sort(np.where(np.isnan(some), -1, np.fmax(some, LEAST_RECORD / 2)), axis=1)[:, -2:]
-    quartile = float(np.quantile(np.log(two[:, 1] / two[:, 0]), 0.75))
-    inverse = (len(some) * quartile / np.log(4) + ALPHA_WEIGHT / ALPHA) / (len(some) + ALPHA_WEIGHT)
-    return float(np.clip(1 / inverse, LEAST_ALPHA, MOST_ALPHA))
+def _records(days: Floats, known: Floats) -> tuple[Floats, Floats, Floats]:
+    """Largest and median of the up to seven days before each day, and how many of them there are: [n, days] each."""
+    most, middle = np.full_like(days, np.nan), np.full_like(days, np.nan)
+    for d in range(1, days.shape[1]):
+        before = np.sort(days[:, max(0, d - WEEK) : d], axis=1)  # NaN last
+        n = np.isfinite(before).sum(axis=1)
+        last = np.maximum(n - 1, 0)
+        rows = np.arange(len(days))
+        most[:, d] = before[rows, last]
+        middle[:, d] = (before[rows, last // 2] + before[rows, (last + 1) // 2]) / 2
+    earlier = np.pad(known, ((0, 0), (1, 0)))[:, :-1]
+    older = np.pad(known, ((0, 0), (WEEK + 1, 0)))[:, : known.shape[1]]
+    return most, middle, (earlier - older).astype(np.float32)
 
 
-def _first(peaks: Floats, rate: float) -> float:
-    """Threshold where a series has no day of its own: what a day of the fleet exceeds at the rate."""
-    known = peaks[np.isfinite(peaks)]
-    return max(FIRST, float(np.quantile(known, 1 - rate))) if len(known) else FIRST
+def _tail(u: Floats, rate: float) -> tuple[float, float]:
+    """The c and α of the fleet's U, drawn towards the usual ones as far as there are few of them."""
+    some = u[np.isfinite(u)]
+    weight = len(some) / (len(some) + USUAL_WEIGHT)
+    level, inverse = USUAL_U, 1 / USUAL_ALPHA
+    if len(some):
+        own = max(0.0, float(np.quantile(some, 1 - BODY)))
+        excess = np.log1p(some[some > own]) - np.log1p(own)
+        level += weight * (own - USUAL_U)
+        inverse += weight * ((float(np.median(excess)) / np.log(2) if len(excess) else 0.0) - inverse)
+    alpha = float(np.clip(1 / max(inverse, 1e-6), LEAST_ALPHA, MOST_ALPHA))
+    c = (1 + level) * (BODY / min(rate, BODY)) ** (1 / alpha) - 1
+    return float(np.clip(c, LEAST_C, MOST_C)), alpha
 
 
-def _after_first_day(known: Floats) -> Floats:
-    begun = np.maximum.accumulate(known, axis=1)
-    judged = known.copy()
-    judged[:, :BINS_PER_DAY] = 0
-    judged[:, BINS_PER_DAY:] *= begun[:, : max(0, known.shape[1] - BINS_PER_DAY)]
-    return judged
+def _first(days: Floats, rate: float) -> float:
+    """What a day of the fleet exceeds at the rate."""
+    known = days[np.isfinite(days)]
+    return float(np.quantile(known, 1 - rate)) if len(known) else 0.0
 
 
-def _days(judged: Floats) -> Floats:
-    """[n, T]: days of record in the last week."""
-    total = np.cumsum(judged, axis=1, dtype=np.float32)
-    week = total.copy()
-    week[:, WEEK:] -= total[:, :-WEEK]
-    return week / np.float32(BINS_PER_DAY)
+def _spread(per_day: Floats, bins: int) -> Floats:
+    """[n, T] from [n, days]."""
+    out: Floats = np.repeat(per_day, BINS_PER_DAY, axis=1)[:, per_day.shape[1] * BINS_PER_DAY - bins :].astype(np.float32)
+    return out
