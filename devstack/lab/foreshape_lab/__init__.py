@@ -9,12 +9,12 @@ with Bed("mine", hosts=2) as bed:
 
 from foreshape_lab import packages
 from foreshape_lab.bed import Bed, bed_names
-from foreshape_lab.console import Console, Seen
+from foreshape_lab.console import Console, Seen, Turn
 from foreshape_lab.domain_xml import GuestSpec, hot_add, nova_like
 from foreshape_lab.errors import LabError, Missing
 from foreshape_lab.guest import Guest
 from foreshape_lab.host import Host
-from foreshape_lab.programs import Agent, Controller
+from foreshape_lab.programs import Agent, Controller, Variant
 from foreshape_lab.watch import Allocation, Record, Watch
 
 __all__ = [
@@ -30,6 +30,8 @@ __all__ = [
     "Missing",
     "Record",
     "Seen",
+    "Turn",
+    "Variant",
     "Watch",
     "bed_names",
     "hot_add",

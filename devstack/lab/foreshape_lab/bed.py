@@ -80,7 +80,7 @@ class Bed:
 
     def keep(self, into: Path) -> None:
         """Copy logs, consoles and the controller's database, to look at what went wrong."""
-        for kind in ("controller/controller.db*", "*/log", "hv*/log/*.console", "hv*/log/libvirtd.log"):
+        for kind in ("*/controller.db*", "*/log", "hv*/log/*.console", "hv*/log/libvirtd.log"):
             for file in (f for f in self.folder.glob(kind) if f.is_file()):
                 target = into / file.relative_to(self.folder)
                 target.parent.mkdir(parents=True, exist_ok=True)

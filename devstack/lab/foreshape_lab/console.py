@@ -13,6 +13,17 @@ LINE = re.compile(
     r"LOAD up=(?P<up>[\d.]+) ncpu=(?P<cpus>\d+) memtotal=(?P<memory_total>\d+) memavail=(?P<memory_available>\d+) want=(?P<want>[\d.]+) "
     r"got=(?P<got>[\d.]+) memwant=(?P<memory_want>\d+) memheld=(?P<memory_held>\d+) oom=(?P<oom_kills>\d+)"
 )
+TURN = re.compile(r"LOAD-TURN up=(?P<up>[\d.]+) want=(?P<want>[\d.]+) memwant=(?P<memory_want>\d+)")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The guest's own pattern began to ask for something else. Cores and MiB; ``at`` is this machine's clock."""
+
+    at: float
+    up: float
+    want: float
+    memory_want: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,11 @@ def parse(line: str, at: float) -> Seen | None:
     return Seen(at=at, **real, **whole)  # type: ignore[arg-type]  # LINE's groups are Seen's fields
 
 
+def parse_turn(line: str, at: float) -> Turn | None:
+    found = TURN.search(line)
+    return Turn(at, float(found["up"]), float(found["want"]), int(found["memory_want"])) if found else None
+
+
 class Console:
     """Reads a console file as it grows. Several threads may ask."""
 
@@ -53,6 +69,7 @@ class Console:
         self.file = file
         self.text: list[str] = []
         self.seen: list[Seen] = []
+        self.turns: list[Turn] = []
         self._position = 0
         self._rest = ""
         self._booted = float("inf")
@@ -67,9 +84,11 @@ class Console:
                 self.text.append(line)
                 if seen := parse(line, now):
                     self.seen.append(replace(seen, at=self._said_at(seen)))
+                elif turn := parse_turn(line, now):
+                    self.turns.append(replace(turn, at=self._said_at(turn)))
             return list(self.seen)
 
-    def _said_at(self, seen: Seen) -> float:
+    def _said_at(self, seen: Seen | Turn) -> float:
         """When it was said, though it may be read late: the guest's uptime after the earliest boot that fits all lines."""
         if seen.up < self._last_up:  # booted anew
             self._booted = float("inf")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from foreshape_lab.console import Seen
 
@@ -54,3 +55,31 @@ def breaches(points: Points, floor: float) -> int:
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
     return (min(values), max(values)) if values else (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """How a guest's capacity met one recurrence of its load."""
+
+    rise: float
+    small_s: float
+    """For how long there was little before the rise: nothing is ahead of a load that never had less."""
+    lead_s: float | None
+    """How long before the rise there was enough, for good; negative: after it. None: there never was, or never too little."""
+    late_s: float
+    """How long there was too little while it was wanted."""
+
+
+def ahead(points: Points, span: tuple[float, float, float], small: float, enough: float) -> Ahead:
+    """``span``: since when to look, the rise, and its end. ``small`` and ``enough``: at most, and at least, so much."""
+    since, rise, until = span
+    looks = [(at, amount) for at, amount in points if since <= at <= until]
+    lasts = [(at, amount, after - at) for (at, amount), (after, _) in pairwise(looks)]
+    little = [at for at, amount in looks if amount < enough]
+    first_enough = next((at for at, _ in looks if little and at > little[-1]), None)
+    return Ahead(
+        rise,
+        small_s=sum(s for at, amount, s in lasts if at < rise and amount <= small),
+        lead_s=None if first_enough is None else rise - first_enough,
+        late_s=sum(s for at, amount, s in lasts if at >= rise and amount < enough),
+    )

@@ -11,7 +11,11 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from configparser import ConfigParser
 from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +87,16 @@ pressure_usable_share = 0.14
 # 0.14: pressure is felt before the guest has only the 12 MiB at which its load waits.
 
 
+def with_options(text: str, options: Mapping[str, Mapping[str, object]]) -> str:
+    """A configuration with some options set or replaced."""
+    conf = ConfigParser(interpolation=None)
+    conf.read_string(text)
+    conf.read_dict({section: {name: str(value) for name, value in body.items()} for section, body in options.items()})
+    said = StringIO()
+    conf.write(said)
+    return said.getvalue()
+
+
 class Program:
     """One process of the product: started, stopped, killed; its log on disk."""
 
@@ -124,19 +138,33 @@ class Program:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
+@dataclass(frozen=True)
+class Variant:
+    """One of a bed's controllers: the name of its folder, its port, options over CONTROLLER_CONF's by section, its tiers."""
+
+    name: str = "controller"
+    port: int = PORT
+    options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    tiers: str = TIERS
+
+
+USUAL = Variant()
+
+
 class Controller(Program):
     """foreshape-controller on this machine, where every host of the bed reaches it."""
 
-    def __init__(self, bed: Bed, mode: str = "act", environment: dict[str, str] | None = None) -> None:
-        super().__init__(bed.folder / "controller")
+    def __init__(self, bed: Bed, mode: str = "act", environment: dict[str, str] | None = None, variant: Variant = USUAL) -> None:
+        super().__init__(bed.folder / variant.name)
         self.bed = bed
         self.environment = environment or {}
-        self.url = f"https://{bed.network.machine_address}:{PORT}"
+        self.port = variant.port
+        self.url = f"https://{bed.network.machine_address}:{self.port}"
         self.ca = self.folder / "tls/ca.pem"
         self.database = self.folder / "controller.db"
-        values = {"folder": self.folder, "mode": mode, "address": bed.network.machine_address, "port": PORT}
-        (self.folder / "tiers.yaml").write_text(TIERS)
-        (self.folder / "controller.conf").write_text(CONTROLLER_CONF.format(**values))
+        values = {"folder": self.folder, "mode": mode, "address": bed.network.machine_address, "port": self.port}
+        (self.folder / "tiers.yaml").write_text(variant.tiers)
+        (self.folder / "controller.conf").write_text(with_options(CONTROLLER_CONF.format(**values), variant.options))
 
     def start(self) -> "Controller":
         with self.log.open("ab") as out:
@@ -183,7 +211,7 @@ class Agent(Program):
         self.host, self.controller = host, controller
         self.environment: dict[str, str] = {}
         self.config = self.folder / "agent.conf"
-        self.settings = {"interval_s": interval_s, "static_after_s": static_after_s, "host": host.name, "port": PORT}
+        self.settings = {"interval_s": interval_s, "static_after_s": static_after_s, "host": host.name, "port": controller.port}
         self.state.mkdir(exist_ok=True)
         self.write_config()
 

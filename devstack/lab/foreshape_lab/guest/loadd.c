@@ -3,6 +3,7 @@
  * says once a second on the console what the guest itself sees:
  *
  *   LOAD up=12.3 ncpu=2 memtotal=245 memavail=120 want=1.50 got=0.49 memwant=120 memheld=96 oom=0
+ *   LOAD-TURN up=12.1 want=1.50 memwant=120      at once, whenever the pattern asks for something else
  *
  * want/got are cores: the CPU work the pattern asks for and the part of it that was done. Work is counted in
  * fixed units and their usual duration, not in the guest's CPU time: a guest that is held back from outside does not
@@ -264,6 +265,17 @@ static void report(double seconds) {
     say(line);
 }
 
+static void tell_turns(void) { /* what is wanted now, if it is not what was wanted at the last look */
+    static double cpu = -1, memory = -1;
+    double cpu_now = wanted(&cpu_pattern), memory_now = wanted(&memory_pattern);
+    char line[128];
+    if (cpu_now == cpu && memory_now == memory) return;
+    cpu = cpu_now;
+    memory = memory_now;
+    snprintf(line, sizeof line, "LOAD-TURN up=%.2f want=%.2f memwant=%.0f\n", now(), cpu, memory);
+    say(line);
+}
+
 static void read_command_line(void) {
     char line[4096];
     int f = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
@@ -291,6 +303,7 @@ int main(void) {
     start(listener, 0);
     long cpus = 0, total = 0;
     for (double last = now();; nap(LOOK_S)) {
+        tell_turns();
         long cpus_now = sysconf(_SC_NPROCESSORS_ONLN), total_now = meminfo("MemTotal:");
         int changed = cpus_now != cpus || total_now != total;
         cpus = cpus_now;

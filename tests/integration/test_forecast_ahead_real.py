@@ -1,0 +1,134 @@
+"""A guest with a recurring load gets its CPU before the rise because of the forecast, and does not with the forecast off.
+
+Two real guests on two real hypervisors run the same load by their own clocks: 8 s busy in every 36 s. Each has its own
+agent and controller; nothing differs but ``[plan] forecast``: auto and off. What a guest could use is read from virsh and
+from its own console, and the rise is told by the guest itself. Between two recurrences both are shrunk to their floor.
+
+Times are compressed: a bin of 2 s stands for five minutes, the half-hour ahead is 12 s, the day 576 s. To find a period
+the forecaster needs somewhat more than a day of it. So that nobody waits for ten minutes, both controllers are told
+three earlier days of the same load before the agents start: over HTTPS, as an enrolled agent would report them. From then on
+everything is live. With FORESHAPE_AHEAD_LIVE=1 nothing is told and the guests run until their own past is long enough (16 minutes).
+"""
+
+import time
+from dataclasses import dataclass
+
+import pytest
+from foreshape_lab.judge import Ahead
+
+from ahead_support import BUSY_S, LEARNED_S, PERIOD_S, Arm, two_arms
+from lab_support import eventually
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(420 + LEARNED_S)]
+
+COUNTED, MOST = 3, 2
+"""Recurrences that are judged, and how many of them make a claim."""
+BEFORE_S = 1.0
+"""A lead that is worth the name: more than two looks."""
+SMALL_S = 3.0
+"""What a forecast that comes 12 s ahead leaves of 28 quiet seconds, the way down included."""
+SOURCES = ("baseline", "net", "blend")
+
+
+@dataclass
+class Story:
+    """Both arms after the same number of recurrences."""
+
+    ahead: Arm
+    behind: Arm
+    changed_before: int
+    """Decisions that the forecast had changed before the first recurrence that is judged."""
+    seen: dict[str, list[Ahead]]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{name:5} small {r.small_s:4.1f} s, enough {r.lead_s or 0:+5.1f} s before the rise, too little for {r.late_s:3.1f} s"
+            for name, recurrences in self.seen.items()
+            for r in recurrences
+        ]
+        return "\n".join(lines)
+
+    def leads(self, arm: Arm) -> list[float]:
+        return [r.lead_s for r in self.seen[arm.forecast] if r.lead_s is not None]
+
+    def late_s(self, arm: Arm) -> float:
+        return sum(r.late_s for r in self.seen[arm.forecast])
+
+    def done_at_once(self, arm: Arm) -> float:
+        return sum(arm.done_at_once(r.rise) for r in self.seen[arm.forecast]) / COUNTED
+
+
+@pytest.fixture(scope="module")
+def story():
+    with two_arms(("auto", "off")) as (ahead, behind):
+        played = play(ahead, behind)
+        print(f"\n{played}")
+        yield played
+
+
+def play(ahead: Arm, behind: Arm) -> Story:
+    """Until both have been small once, then three whole recurrences of each."""
+    arms, begun = (ahead, behind), time.time()
+    eventually(lambda: time.time() - begun >= LEARNED_S, "a past of their own", LEARNED_S + 5, every_s=1)
+    since = max(eventually(arm.small_at, f"{arm.guest.name} shrunk while quiet", 3 * PERIOD_S) for arm in arms)
+    since = max(since + SMALL_S, begun + LEARNED_S)
+    changed = ahead.changed_by_forecast()
+    eventually(lambda: all(len(arm.recurrences(since)) >= COUNTED for arm in arms), f"{COUNTED} recurrences", (COUNTED + 3) * PERIOD_S)
+    return Story(ahead, behind, changed, {arm.forecast: arm.recurrences(since)[:COUNTED] for arm in arms})
+
+
+def test_with_the_forecast_the_cpu_is_there_before_the_load(story):
+    early = [lead for lead in story.leads(story.ahead) if lead >= BEFORE_S]
+    assert len(early) >= MOST, story
+
+
+def test_with_the_forecast_off_it_never_is(story):
+    leads = story.leads(story.behind)
+    assert len(leads) == COUNTED, f"it grew each time, sooner or later: {story}"
+    assert max(leads) <= BEFORE_S / 2, story
+    assert sum(lead <= 0 for lead in leads) >= MOST, story
+
+
+@pytest.mark.parametrize("name", ["auto", "off"])
+def test_between_two_recurrences_each_was_really_small(story, name):
+    """Nobody is early by always having enough."""
+    assert all(r.small_s >= SMALL_S for r in story.seen[name]), story
+
+
+def test_the_guest_that_was_waited_for_lacked_less(story):
+    assert story.late_s(story.ahead) < story.late_s(story.behind), story
+
+
+def test_and_got_more_of_its_first_work_done(story):
+    assert story.done_at_once(story.ahead) > story.done_at_once(story.behind), story
+
+
+def test_why_says_that_the_forecast_did_it_and_which_one(story):
+    said = [line for r in story.seen["auto"] for at in story.ahead.early_growth(r.rise)[-1:] for line in why(story.ahead, at)]
+    grown = [line for line in said if line.startswith("CPU grows")]
+    assert len(grown) >= MOST, said
+    assert all("predicted peak" in line for line in grown)
+    forecasts = [line for line in said if "Forecast: peak of" in line and "cores" in line]
+    assert all(any(f"by {source} from" in line for source in SOURCES) for line in forecasts), said
+    assert sum("Without a forecast the same rules would have chosen" in line and "cores" in line for line in said) >= MOST, said
+
+
+def test_and_without_one_it_says_that_nobody_looked_ahead(story):
+    rise = story.seen["off"][-1].rise
+    assert any("Nobody looked ahead, [plan] forecast is off" in line for line in why(story.behind, rise + BUSY_S))
+
+
+def test_decisions_changed_by_the_forecast_are_counted_where_there_is_one(story):
+    assert story.ahead.changed_by_forecast() >= story.changed_before + MOST
+    assert story.behind.changed_by_forecast() == 0
+
+
+def test_early_growth_was_ordered_and_carried_out(story):
+    """The lead is the plan's doing, not the reflex's: an order, and its outcome with a proof, before the load."""
+    proven = [r for r in story.seen["auto"] if story.ahead.proven_growth(r.rise)]
+    assert len(proven) >= MOST, story
+
+
+def why(arm: Arm, at: float) -> list[str]:
+    """What the operator's command says of that moment."""
+    return [line.strip() for line in arm.controller.ask("why", arm.guest.name, "--at", f"{at:.3f}")["sentences"]]
