@@ -6,8 +6,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from foreshape_controller.loops.aftermath import Aftermath
 from foreshape_controller.loops.calendar import Calendar
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.intake import Intake
+from foreshape_controller.loops.learn import Learn
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings
 from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.model.forecast import Predictor
@@ -58,6 +60,7 @@ class Program:
     """ASGI application."""
     admin_token: str
     clock: Callable[[], float]
+    learn: Learn | None = None
 
     def tidy(self) -> None:
         """Pack closed bins; delete what is older than its retention."""
@@ -81,14 +84,16 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         raised_floor_s=settings.journal.raised_floor_s,
     )
     intake = Intake(store, settings)
-    predictor = _predictor(settings.plan.forecast)
+    learn = Learn.of(settings, store, tiers)
+    look = learn.look if learn else partial(_predictor, settings.plan.forecast)
     calendar = Calendar(store.events)
-    aftermath = Aftermath(calendar, store.events, store.history, lambda: predictor, settings.plan.history_bins)
+    aftermath = Aftermath(calendar, store.events, store.history, look, settings.plan.history_bins)
     hooks = Hooks() if settings.plan.forecast == "off" else Hooks(preparers=(calendar.prepare,), adjusters=(calendar.adjust,))
-    foresight = Foresight(store, lambda: predictor, _of_plan(settings, ForesightSettings), segments=segments, hooks=hooks)
+    hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
+    foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, hooks=hooks)
     plan_loop = PlanLoop(store, foresight, tiers, _of_plan(settings, PlanSettings), headroom=store.headroom.all)
-    app = create_app(Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock))
-    return Program(settings, store, intake, foresight, aftermath, plan_loop, app, token, clock)
+    app = create_app(Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock, learn=learn))
+    return Program(settings, store, intake, foresight, aftermath, plan_loop, app, token, clock, learn)
 
 
 def _of_plan(settings: Settings, cls: type[_Part]) -> _Part:
@@ -206,6 +211,8 @@ def _serve(program: Program, pair: tls.Pair | None) -> int:
     finally:
         notify("STOPPING=1")
         loops.shutdown(wait=True)
+        if program.learn:
+            program.learn.stop()
         program.store.close()
         _log.info("stopped")
     return 0 if server.started else 1
@@ -243,6 +250,8 @@ def _loops(program: Program) -> BackgroundScheduler:
     every(s.plan.forecast_every_s, "events", lambda: program.aftermath.run_once(program.clock()))
     every(EXPIRE_EVERY_S, "expire", lambda: program.store.journal.expire(program.clock()))
     every(s.history.compact_every_s, "tidy", program.tidy)
+    if (learn := program.learn) is not None:
+        every(s.learn.interval_s, "learn", lambda: learn.run_once(program.clock()))
     beat = watchdog_s()
     if beat is not None:
         every(beat, "watchdog", lambda: _beat(program))

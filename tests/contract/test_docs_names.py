@@ -65,7 +65,7 @@ def test_every_make_verb_on_a_page_exists(name: str) -> None:
 def said_commands(text: str) -> set[tuple[str, ...]]:
     """Words after ``foreshape`` in code, up to the first argument."""
     lines = re.findall(r"(?:`|^ {4}|; )foreshape ([a-z][^`\n]*)", text, re.MULTILINE)
-    return {tuple(w for w in re.split(r"[^a-z ]", line)[0].split()[:2]) for line in lines}
+    return {tuple(w for w in re.split(r"[^a-z -]", line)[0].split()[:2]) for line in lines}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -7,7 +7,7 @@ from litestar import Router, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from foreshape_controller.api import present
+from foreshape_controller.api import learning, present
 from foreshape_controller.api.auth import operator
 from foreshape_controller.api.services import Services
 from foreshape_controller.decide.why import sentences
@@ -159,7 +159,7 @@ def revoke(services: NamedDependency[Services], host: FromPath[str]) -> None:
 ROUTER = Router(
     "/v1",
     guards=[operator],
-    route_handlers=[hosts, host, servers, server, forecast, why, plan, summary, mode, modes, set_mode, join, revoke],
+    route_handlers=[hosts, host, servers, server, forecast, why, plan, summary, mode, modes, set_mode, join, revoke, *learning.HANDLERS],
     tags=["operators"],
 )
 

@@ -21,6 +21,7 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.Unauthenticated: (401, "Not authenticated"),
     errors.Forged: (403, "Not permitted"),
     errors.EnrolRefused: (403, "Not permitted"),
+    errors.ModelError: (409, "Model not usable"),
     errors.Unavailable: (503, "Not available now"),
 }
 _HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed", 413: "too_large", 401: "unauthenticated", 403: "forbidden", 400: "invalid"}

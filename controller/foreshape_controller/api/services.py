@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from foreshape_controller.config import Settings
 from foreshape_controller.loops.intake import Intake
+from foreshape_controller.loops.learn import Learn
 from foreshape_controller.store import Store
 
 
@@ -17,3 +18,5 @@ class Services:
     intake: Intake
     admin_token: str
     clock: Callable[[], float]
+    learn: Learn | None = None
+    """None: ``[learn] enabled`` is false."""

@@ -303,6 +303,33 @@ def _add(sums: dict[Key, Sums], origin: int, scores: Sequence[Score]) -> None:
         sums[key] = added(sums[key], new) if key in sums else new
 
 
+@dataclass(frozen=True)
+class Pair:
+    """How one predictor did, and the baseline on the same windows; None: there is no baseline beside it (it is itself)."""
+
+    mine: Score
+    base: Score | None = None
+
+
+def paired(found: Sequence[tuple[Key, Sums]]) -> list[Pair]:
+    """Added up over origins by predictor, resource, stratum and head; of the baseline only where it stands beside that predictor."""
+    at = {k: score_of(k, s) for k, s in found}
+    beside = {replace(k, predictor=BASELINE) for k in at if k.predictor != BASELINE}
+    pairs: dict[Key, Pair] = {}
+    for key, mine in at.items():
+        if key in beside:
+            continue
+        base = at.get(replace(key, predictor=BASELINE)) if key.predictor != BASELINE else None
+        whole = replace(key, origin=0)
+        before = pairs.get(whole)
+        pairs[whole] = Pair(mine, base) if before is None else Pair(before.mine + mine, _both(before.base, base))
+    return [pairs[key] for key in sorted(pairs)]
+
+
+def _both(a: Score | None, b: Score | None) -> Score | None:
+    return a + b if a is not None and b is not None else a or b
+
+
 def score_of(key: Key, sums: Sums) -> Score:
     """Stored sums as a Score again."""
     said = {"resource": key.resource, "stratum": key.stratum, "head": key.head, "predictor": key.predictor}

@@ -45,11 +45,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     step_s: int
     models_dir: str
-    work: str
-    """Name of the folder, inside ``models_dir``, that the training writes to; what an earlier process left there is gone on with."""
-    model: str
-    """Id of the model to make."""
-    now: float
+    model: str = ""
+    """Id of the model to make, a folder in ``models_dir``; what an earlier process left of it is gone on with."""
+    now: float = 0.0
     champion: str = BASELINE
     history_days: float = 60.0
     series: int = 500

@@ -117,6 +117,94 @@ class ModeAnswer(msgspec.Struct, kw_only=True):
     reason: str
 
 
+class ModelEvent(msgspec.Struct, kw_only=True):
+    """A line of the log of promotions."""
+
+    at: float
+    event: str
+    """``promoted``, ``rolled back``, ``waits``, ``lost``, ``fell back``, ``training failed``."""
+    model: str
+    reason: str
+
+
+class VerdictAnswer(msgspec.Struct, kw_only=True):
+    """What the last days say of the model in office, for one kind of series."""
+
+    resource: str
+    stratum: str
+    head: str
+    action: str
+    """``fine``, ``retrain`` or ``fall back``."""
+    reasons: tuple[str, ...]
+
+
+class LearningAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/learning``."""
+
+    off: str = ""
+    """Why nothing is taught; empty when learning is on."""
+    model: str
+    """Who forecasts now: a model's id, or ``baseline``."""
+    trouble: str = ""
+    """Why the model that was put in office does not forecast; empty when it does."""
+    training: bool = False
+    training_model: str = ""
+    training_share: float = 0.0
+    training_phase: str = ""
+    last_training: str = "none"
+    last_training_at: float | None = None
+    last_training_reason: str = ""
+    next_training_at: float | None = None
+    waiting_forecasts: int = 0
+    """Rows of the archive whose future is not over."""
+    verdicts: tuple[VerdictAnswer, ...] = ()
+    events: tuple[ModelEvent, ...] = ()
+    """The newest first."""
+
+
+class ModelAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/models`` and ``/v1/models/{id}``."""
+
+    id: str
+    state: str
+    """``champion``, ``previous``, ``challenger``, ``damaged``; the baseline that a champion stands before is ``behind it``."""
+    reason: str = ""
+    made_at: float | None = None
+    code_version: str = ""
+    data_from: float | None = None
+    data_until: float | None = None
+    taught_until: float | None = None
+    """End of the days that weights were fitted on; the rest was held back."""
+    series: dict[str, int] = {}
+    seed: int | None = None
+    encoder: str = ""
+    cpu_seconds: float | None = None
+    ratios: dict[str, float] = {}
+    """By ``resource head``: error over the baseline's, on the held-back days."""
+    note: str = ""
+
+
+class AccuracyAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/learning/accuracy``: how forecasts did, for one kind of series. Shares are 0..1; None: unknown."""
+
+    resource: str
+    stratum: str
+    head: str
+    """``steps`` (30 minutes, by 5), ``half_hours`` (a day), ``peak30m``, ``peak24h``."""
+    predictor: str
+    windows: int
+    values: int
+    wql: float | None
+    baseline_wql: float | None
+    """The baseline's on the same windows; None where it was in office itself."""
+    ratio: float | None
+    inside80: float | None
+    inside90: float | None
+    inside98: float | None
+    below99: float | None
+    """Share of amounts not above the 99 % quantile."""
+
+
 class SummaryAnswer(msgspec.Struct, kw_only=True):
     """``GET /v1/summary``: the fleet in one row."""
 

@@ -136,15 +136,11 @@ class Archive:
             data = json.dumps({name: _plain(v) for name, v in total.items()}).encode()
             self._put_scores.run(conn, [(key.origin, key.resource, key.stratum, key.head, key.predictor, data)])
 
-    def totals(self, since: float, until: float) -> dict[Key, Sums]:
-        """Sums of forecasts made in [since, until), per resource, stratum, head and predictor; ``origin`` of each key is 0."""
-        query = select(scores).where(scores.c.origin >= since, scores.c.origin < until)
-        found: dict[Key, Sums] = {}
+    def scored(self, since: float, until: float) -> list[tuple[Key, Sums]]:
+        """Sums of forecasts made in [since, until), oldest first."""
+        query = select(scores).where(scores.c.origin >= since, scores.c.origin < until).order_by(scores.c.origin)
         with self._db.read() as conn:
-            for r in conn.execute(query):
-                key = Key(0, r.resource, r.stratum, r.head, r.predictor)
-                found[key] = added(found[key], json.loads(r.data)) if key in found else json.loads(r.data)
-        return found
+            return [(Key(r.origin, r.resource, r.stratum, r.head, r.predictor), json.loads(r.data)) for r in conn.execute(query)]
 
     def tidy(self, before: float) -> int:
         """Delete scores of forecasts made before then, and forecasts so old that their future cannot be read any more."""
