@@ -50,7 +50,7 @@ def load_champion(folder: Path) -> Champion:
     gate, calibration = read_gate(folder), read_calibration(folder)
     try:
         from foreshape_controller.forecast.net import Net  # noqa: PLC0415 - torch is behind it
-    except ImportError:
+    except (ImportError, ModelError):
         return Champion(manifest.id, None, gate, calibration, "torch is not installed")
     return Champion(manifest.id, Net.load(folder), gate, calibration)
 

@@ -164,10 +164,8 @@ def masked(history: History, mask: npt.NDArray[np.bool_] | None) -> History:
 def _train(
     histories: Mapping[str, History], work: Path, lesson: Lesson, times: Times, progress: Told
 ) -> tuple["TrainSettings", "TrainReport"]:
-    try:
-        from foreshape_controller.forecast.net import TrainSettings, train  # noqa: PLC0415 - torch is behind it
-    except ImportError as error:
-        raise ModelError("torch is not installed: pip install 'foreshape[learn]' (its CPU build is enough)") from error
+    from foreshape_controller.forecast.net import TrainSettings, train  # noqa: PLC0415 - ModelError where torch is not installed
+
     wanted = lesson.settings or TrainSettings(
         cpu_minutes=lesson.cpu_minutes, seed=lesson.seed, encoder=lesson.encoder, device=lesson.device
     )
