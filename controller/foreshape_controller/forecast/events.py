@@ -146,9 +146,19 @@ def _mixture(fans: Floats) -> Floats:
     mass = np.diff(np.concatenate([[0.0], (np.asarray(LEVELS)[1:] + np.asarray(LEVELS)[:-1]) / 2, [1.0]])) / k
     order = np.argsort(fans.reshape(m, -1), axis=1, kind="stable")
     values = np.take_along_axis(fans.reshape(m, -1), order, 1)
-    weight = np.tile(mass, k)[order]
-    place = np.cumsum(weight, axis=1) - weight / 2
-    return _at_levels(place, values).reshape(m, levels)
+    return _at_levels(_places(values, np.tile(mass, k)[order]), values).reshape(m, levels)
+
+
+def _places(values: Floats, weight: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """[m, points]: the level at which each value stands among its row's, in order: the middle of the weight of its equals."""
+    upto = np.cumsum(weight, axis=1)
+    new = np.diff(values, axis=1, prepend=-1.0) != 0
+    last = np.roll(new, -1, axis=1)
+    last[:, -1] = True
+    below = np.maximum.accumulate(np.where(new, upto - weight, 0), axis=1)
+    above = np.minimum.accumulate(np.where(last, upto, 2)[:, ::-1], axis=1)[:, ::-1]
+    middle: npt.NDArray[np.float64] = (below + above) / 2
+    return middle
 
 
 def _at_levels(place: npt.NDArray[np.float64], values: Floats) -> Floats:
