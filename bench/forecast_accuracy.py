@@ -331,7 +331,7 @@ def main() -> None:
     add("--quick", action="store_true", help="8 origins and half a CPU-minute of training: shows that it works, not how well")
     add("--baseline", action="store_true", help="train nothing")
     add("--keep", type=Path, help="where the models are kept; one that is there is used, not trained")
-    add("--cpu-minutes", type=float, default=5.0)
+    add("--cpu-minutes", type=float, default=4.0, help="for the nets; their examination takes about one more")
     add("--encoder", default=None, help="of the net: mlp, tcn or lstm")
     add("--every", type=int, default=6 * 3600, help="seconds between origins")
     add("--only", choices=("bitbrains", "azure"))
