@@ -123,7 +123,7 @@ def test_strata_by_the_95_percent_quantile_of_the_week_by_age_by_kind():
     rows = np.full((6, 3 * BINS_PER_DAY), 0.5)
     rows[0], rows[1], rows[3] = 0.1, 2.0, 0.1
     rows[3, -30:] = 2.0
-    rows[4, : -BINS_PER_DAY] = np.nan
+    rows[4, :-BINS_PER_DAY] = np.nan
     past = history(rows, names=["a", "b", "c", "d", "e", "host:f"])
     assert scores.stratum(past, int(NOW)).tolist() == ["idle", "busy", "mid", "idle", "young", "group"]
     flow = history(rows, names=["a", "b", "c", "d", "e", "host:f"], resource="net", entitlement=np.nan)
