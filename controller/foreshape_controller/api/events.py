@@ -133,7 +133,9 @@ def _answer(calendar: Calendar, known: Known, e: Event, now: float) -> EventAnsw
 
 
 def _learned(known: Known, e: Event) -> Mapping[str, float]:
-    return {r: round(known.factor(e, r), 3) for r in WATCHED if known.seen(e, r)}
+    """By resource that was declared or found to change."""
+    seen = {r: known.factor(e, r) for r in WATCHED if known.seen(e, r)}
+    return {r: round(f, 3) for r, f in seen.items() if r in e.factors or f != 1}
 
 
 def _next(calendar: Calendar, e: Event, now: float) -> Occurrence | None:

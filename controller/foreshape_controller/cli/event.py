@@ -1,5 +1,6 @@
 """``foreshape event list``, ``show``, ``create``, ``delete`` and ``import``."""
 
+import math
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
@@ -24,6 +25,17 @@ def seconds(text: str) -> float:
     return float(found[1]) * _UNITS[found[2] or "s"]
 
 
+def factor(text: str) -> float:
+    """A number; the controller says which are too large."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ArgumentTypeError(f"{text!r} is not a factor: write a number, as 3.0 for three times the usual")
+    return value
+
+
 def _factors(factors: dict[str, float]) -> str:
     return ", ".join(f"{resource} ×{factor:.3g}" for resource, factor in factors.items()) or "-"
 
@@ -35,7 +47,7 @@ def _next(row: Row) -> str:
 
 
 def _learned(row: Row) -> str:
-    return _factors(row["learned"]) if row["occurrences_seen"] else "not seen yet"
+    return (_factors(row["learned"]) if row["learned"] else "no effect") if row["occurrences_seen"] else "not seen yet"
 
 
 COLUMNS: Columns = (
@@ -62,7 +74,7 @@ ALL_COLUMNS: Columns = (
 def _add_factors(parser: ArgumentParser, what: str) -> None:
     for resource in RESOURCES:
         parser.add_argument(
-            f"--{resource}", metavar="FACTOR", type=float, help=f"{what} of {resource}, 0 to 20; 1 is none, 3 three times the usual"
+            f"--{resource}", metavar="FACTOR", type=factor, help=f"{what} of {resource}, 0 to 20; 1 is none, 3 three times the usual"
         )
     parser.add_argument("--lead", metavar="TIME", type=seconds, default=0.0, help="demand begins to rise so long before the start")
     parser.add_argument("--tail", metavar="TIME", type=seconds, default=0.0, help="demand falls back for so long after the end")
