@@ -42,7 +42,8 @@ class Foreshape(App):
     def build_option_parser(
         self, description: str | None, version: str | None, argparse_kwargs: dict[str, Any] | None = None
     ) -> argparse.ArgumentParser:
-        parser = super().build_option_parser(description, version, argparse_kwargs)
+        # No abbreviations: the global options are looked for in all words, and a command's --to would be taken for --token-file.
+        parser = super().build_option_parser(description, version, {"allow_abbrev": False} | (argparse_kwargs or {}))
         parser.add_argument(
             "--url",
             metavar="URL",
