@@ -16,7 +16,7 @@ DAY = BINS_PER_DAY * STEP_S
 def draws(series=20, days=4.0, *, seed=1, level=LEVEL, **more):
     """A history of normal draws that ends at NOW."""
     rng = np.random.default_rng(seed)
-    return history(np.maximum(rng.normal(level, SIGMA, (series, int(days * BINS_PER_DAY))), 0.01), **{"entitlement": 20.0, **more})
+    return history(np.maximum(rng.normal(level, SIGMA, (series, int(days * BINS_PER_DAY))), 0.01), **{"entitlement": 25.0, **more})
 
 
 def z_of(highest_of=1):

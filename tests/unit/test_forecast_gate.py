@@ -22,7 +22,7 @@ SERIES = tuple(f"vm{i + 1}" for i in range(20))
 def fought(loss, days=3, truth=100.0, series=SERIES):
     """Bouts with given losses [series, weights], the same each day."""
     losses = np.broadcast_to(np.asarray(loss, float), (len(series), len(WEIGHTS)))
-    each = {h: losses for h in HEADS}
+    each = dict.fromkeys(HEADS, losses)
     truths = {h: np.full(len(series), truth) for h in HEADS}
     return [Bout("cpu", int(NOW - DAY * d), series, np.full(len(series), "mid"), each, truths) for d in range(days)]
 
@@ -174,7 +174,7 @@ def won(head="peak30m", weight=1.0):
 
 def live(covered, windows=1000, head="peak30m"):
     """Scores whose 99 % level held so often."""
-    below = tuple(int(round(windows * (covered if level == 0.99 else level))) for level in LEVELS)
+    below = tuple(round(windows * (covered if level == 0.99 else level)) for level in LEVELS)
     return Score(resource="cpu", stratum="mid", head=head, count=windows, windows=windows, below=below)
 
 

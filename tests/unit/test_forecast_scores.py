@@ -49,7 +49,7 @@ def test_the_judge_would_say_the_same(head):
     forecast = Knowing(shift=0.3, stretch=0.8).predict(truth, a_day_ago())
     score = one(forecast, truth, head)
     y, q = by_hand(head, truth, forecast)
-    wql, inside, below99 = judge_py(y, q, 20.0)
+    wql, inside, below99 = judge_py(y, q, 25.0)
     assert score.count == len(y)
     assert score.wql == pytest.approx(wql, rel=1e-5)
     assert {c: score.inside(c) for c in (0.8, 0.9, 0.98)} == pytest.approx(inside)

@@ -191,7 +191,7 @@ def sane(forecast: Forecast, history: History) -> Forecast:
     """Levels in order, nothing negative or absurd, and windows that agree: the longer one's peak is not below."""
     top = per_series(bound(history, forecast.origin), forecast.peak30m)
     steps, half_hours, short, long = (
-        ordered(np.clip(getattr(forecast, h), 0, top.reshape((-1,) + (1,) * (getattr(forecast, h).ndim - 1)))) for h in HEADS
+        ordered(np.clip(np.nan_to_num(getattr(forecast, h)), 0, top.reshape((-1,) + (1,) * (getattr(forecast, h).ndim - 1)))) for h in HEADS
     )
     short = np.maximum(short, steps.max(axis=1))
     long = np.maximum(long, short)

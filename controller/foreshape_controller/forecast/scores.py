@@ -161,9 +161,18 @@ def bins_before(history: History, origin: int) -> int:
     return max(0, -(-(origin - history.start) // history.step_s))
 
 
+def _past(history: History, origin: int, bins: int | None = None) -> Floats:
+    """Means before the origin (the newest so many); what cannot have been measured is a gap."""
+    known = min(bins_before(history, origin), history.bins)
+    return _sane(history.mean[:, 0 if bins is None else max(0, known - bins) : known])
+
+
+def _sane(values: Floats) -> Floats:
+    return np.where(np.isfinite(values) & (values >= 0), values, np.float32(np.nan))
+
+
 def _bins(values: Floats, first: int, count: int) -> Floats:
-    part = values[:, first : first + count]
-    part = np.where(np.isfinite(part) & (part >= 0), part, np.float32(np.nan))
+    part = _sane(values[:, first : first + count])
     return np.pad(part, ((0, 0), (0, count - part.shape[1])), constant_values=np.nan)
 
 
@@ -174,14 +183,14 @@ def _peak(values: Floats) -> Floats:
 
 def tolerance(history: History, origin: int) -> Floats:
     """[n]: how near is covered. Where nothing was sold (flows, groups), the largest that was seen stands for the entitlement."""
-    seen = np.fmax.reduce(history.mean[:, : bins_before(history, origin)], axis=1, initial=0.0)
+    seen = np.fmax.reduce(_past(history, origin), axis=1, initial=0.0)
     sold = np.nan_to_num(history.entitlement)
     return (TOLERANCE * np.where(sold > 0, sold, seen)).astype(np.float32)
 
 
 def seasonal_scale(history: History, origin: int) -> Floats:
     """[n]: mean error of "as a day ago" before the origin; NaN where unknown, or so small that dividing by it means nothing."""
-    past = history.mean[:, : bins_before(history, origin)]
+    past = _past(history, origin)
     change = np.abs(past[:, BINS_PER_DAY:] - past[:, :-BINS_PER_DAY])
     count = np.isfinite(change).sum(axis=1)
     scale = np.nansum(change, axis=1, dtype=np.float64) / np.maximum(count, 1)
@@ -192,8 +201,8 @@ def stratum(history: History, origin: int) -> Names:
     """[n]: what kind of series each is at an origin (``learned.STRATA``), from its data before it only."""
     if history.resource not in RESOURCES:
         return _grouped(np.full(len(history.series), "flow"), history)
-    known = bins_before(history, origin)
-    share = quantiles(history.mean[:, max(0, known - WEEK) : known], [0.95])[:, 0] / history.entitlement
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = quantiles(_past(history, origin, WEEK), [0.95])[:, 0] / history.entitlement
     names = np.where(share < IDLE, "idle", np.where(share > BUSY, "busy", "mid"))
     return _grouped(np.where(age_bins(history, origin) < YOUNG_BINS, "young", names), history)
 
@@ -209,8 +218,8 @@ def is_group(series: str) -> bool:
 
 def age_bins(history: History, origin: int) -> Counts:
     """[n]: bins between a series' first value and the origin; 0 without any."""
-    known = min(bins_before(history, origin), history.bins)
-    seen = np.isfinite(history.mean[:, :known])
+    seen = np.isfinite(_past(history, origin))
+    known = seen.shape[1]
     first = seen.argmax(axis=1) if known else np.zeros(len(seen), np.intp)
     return np.where(seen.any(axis=1), known - first, 0).astype(np.int64)
 
