@@ -32,22 +32,27 @@ def chain(own: Fans, past: Past) -> Told:
 
 
 def _mixed(own: Floats, prior: Floats, belief: Floats) -> Floats:
-    """Own quantiles as far as they are believed; never below what was seen."""
+    """Own quantiles as far as they are believed; never below what was seen. Alone where there is no prior (nothing was sold)."""
     weight = per_series(belief, own)
     mixed = np.maximum(weight * own + (1 - weight) * prior, np.where(weight < 1, own, -np.inf))
-    return np.where(np.isfinite(own), mixed, prior).astype(np.float32)
+    joined = np.where(np.isfinite(mixed), mixed, own)
+    return np.where(np.isfinite(own), joined, prior).astype(np.float32)
 
 
 def _fleet(own: Fans, past: Past, speaks: npt.NDArray[np.bool_]) -> Fans:
-    """The pooled shape of the series that speak, as shares of their entitlements, for each entitlement."""
-    known = speaks & (past.entitlement > 0)
-    size = np.maximum(past.entitlement, np.float32(1e-6))
+    """The pooled shape of the series that speak, as shares of their entitlements, for each entitlement.
+
+    Where nothing was sold to anybody (disk, network, sums of others) the shape is in amounts.
+    """
+    sold = past.entitlement if (past.entitlement > 0).any() else np.ones_like(past.entitlement)
+    known = speaks & (sold > 0)
+    size = np.maximum(sold, np.float32(1e-6))
 
     def pooled(part: Floats) -> Floats:
         shares = (part / per_series(size, part))[known]
         flat = np.moveaxis(shares, -1, 0).reshape(len(LEVELS), -1)
         shape = quantiles(flat.reshape(1, -1), LEVELS)[0]
-        return np.broadcast_to(per_series(past.entitlement, part) * shape, part.shape).astype(np.float32)
+        return np.broadcast_to(per_series(sold, part) * np.nan_to_num(shape), part.shape).astype(np.float32)
 
     return own.each(pooled)
 
