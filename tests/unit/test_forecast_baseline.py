@@ -168,3 +168,13 @@ def test_levels_cover_what_they_promise():
     found = predict(history(rows[:, :864]))
     covered = (rows[:, 864:].max(axis=1) <= found.peak30m[:, HIGH]).mean()
     assert 0.90 <= covered <= 0.99
+
+
+def test_a_resource_of_which_nothing_was_sold_is_forecast_from_its_own_history():
+    """Disk and network have no entitlement (NaN): there is no fleet prior to scale, and the series speak for themselves."""
+    rows = 100 + 10 * np.random.default_rng(3).standard_normal((5, 600)).astype(np.float32)
+    seen = history(rows, resource="disk", entitlement=float("nan"))
+    told = Baseline().predict(seen, seen.until)
+    median = LEVELS.index(0.5)
+    assert told.steps[..., median] == pytest.approx(100, abs=15)
+    assert (told.peak24h[:, median] > 100).all()
