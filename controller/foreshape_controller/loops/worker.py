@@ -32,9 +32,6 @@ NICE = 19
 BATCH = 100
 """Series read at once."""
 
-LEAST_DAYS = 3.0
-"""Days of history before teaching makes sense: some to learn from, some to hold back."""
-
 CONTEST_EVERY = 72
 """Bins between two origins of the contest."""
 
@@ -83,7 +80,7 @@ Teach = Callable[[Job, Mapping[str, History], Tell], float]
 
 def main() -> int:
     """Exit status: 0 done, 1 a reason was told."""
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    job = msgspec.json.decode(_line(), type=Job)
     threading.Thread(target=_end_with_input, daemon=True).start()
     with suppress(OSError):  # a service that may not change priorities still trains
         os.nice(NICE)
@@ -118,9 +115,17 @@ def tell(told: Told) -> None:
 
 def _end_with_input() -> None:
     """The controller holds the other end and never writes again: its end is our end."""
-    while sys.stdin.buffer.read(4096):
+    while os.read(0, 4096):
         pass
     os._exit(1)
+
+
+def _line() -> bytes:
+    """The job. Read from the bare descriptor: a thread that waits in ``sys.stdin`` would hold its lock when this process ends."""
+    data = b""
+    while not data.endswith(b"\n") and (more := os.read(0, 65536)):
+        data += more
+    return data
 
 
 # --- history ---------------------------------------------------------------------------------------------------------
@@ -138,12 +143,10 @@ def read_histories(job: Job, tell: Tell) -> dict[str, History]:
         found = {r: _trimmed(_read(store, r, chosen, until, count)) for r in WATCHED} if chosen else {}
     finally:
         store.close()
-    days = max((h.bins / BINS_PER_DAY for h in found.values()), default=0.0)
-    if days < LEAST_DAYS:
-        raise ModelError(
-            f"{days:.1f} days of history of {len(chosen)} servers: {LEAST_DAYS:g} days are needed before a model can be taught"
-        )
-    return {r: h for r, h in found.items() if np.isfinite(h.mean).any()}
+    known = {r: h for r, h in found.items() if h.bins}
+    if not known:
+        raise ModelError(f"there is no history of {len(chosen)} servers to learn from: agents have to report for some days first")
+    return known
 
 
 def _sample(servers: tuple[str, ...], job: Job) -> tuple[str, ...]:
@@ -219,16 +222,14 @@ def _scores(predictor: Predictor, history: History, origin: int) -> tuple[Score,
 
 def _teach(job: Job, histories: Mapping[str, History], tell: Tell) -> float:
     """The real school."""
-    from foreshape_controller.forecast.net import TrainSettings  # noqa: PLC0415 - torch is loaded only in this process
-    from foreshape_controller.forecast.school import Lesson, teach  # noqa: PLC0415
+    from foreshape_controller.forecast.school import Lesson, teach  # noqa: PLC0415 - torch is loaded only in this process
 
     def progress(p: Any) -> None:
         share = p.step / p.steps if p.steps else 0.0
         tell(Told(kind="progress", share=share, phase=p.phase, elapsed_s=p.elapsed_s, loss=p.loss, validation=p.validation))
 
-    settings = TrainSettings(cpu_minutes=job.cpu_minutes, seed=job.seed, encoder=job.encoder)
-    manifest = teach(histories, Path(job.models_dir) / job.model, Lesson(settings=settings), progress)
-    return float(manifest.taught_until)
+    lesson = Lesson(cpu_minutes=job.cpu_minutes, seed=job.seed, encoder=job.encoder)
+    return float(teach(histories, Path(job.models_dir) / job.model, lesson, progress).taught_until)
 
 
 if __name__ == "__main__":
