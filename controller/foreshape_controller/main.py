@@ -31,6 +31,7 @@ from foreshape_controller.loops.calendar import Calendar
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.learn import Learn
+from foreshape_controller.loops.notice import Notice
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings
 from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.model.forecast import Predictor
@@ -66,6 +67,8 @@ class Program:
         """Pack closed bins; delete what is older than its retention."""
         s, now = self.settings, self.clock()
         self.store.history.compact(now, s.history.retention_days * 86400.0)
+        self.store.anomalies.tidy(now - s.history.retention_days * 86400.0)
+        self.store.profiles.tidy(now - s.history.retention_days * 86400.0)
         self.store.journal.tidy(now, s.journal.hold_retention_h * 3600.0, s.journal.acting_retention_days * 86400.0)
 
 
@@ -88,9 +91,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
     look = learn.look if learn else partial(_predictor, settings.plan.forecast)
     calendar = Calendar(store.events)
     aftermath = Aftermath(calendar, store.events, store.history, look, settings.plan.history_bins)
-    hooks = Hooks() if settings.plan.forecast == "off" else Hooks(preparers=(calendar.prepare,), adjusters=(calendar.adjust,))
+    notice = Notice(store.anomalies, store.profiles, store.history)
+    hooks = Hooks(observers=(notice.observe,))
+    if settings.plan.forecast != "off":
+        hooks = Hooks(preparers=(calendar.prepare,), adjusters=(calendar.adjust, notice.adjust), observers=(notice.observe,))
     hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
-    foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, hooks=hooks)
+    foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
     plan_loop = PlanLoop(store, foresight, tiers, _of_plan(settings, PlanSettings), headroom=store.headroom.all)
     app = create_app(Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock, learn=learn))
     return Program(settings, store, intake, foresight, aftermath, plan_loop, app, token, clock, learn)

@@ -25,7 +25,7 @@ FLOOR = 0.1
 """asinh units, about a tenth of a series' level: a series whose days are all alike is held to differ by that much."""
 BODY = 0.04
 """Share of the fleet's days above the quantile u."""
-USUAL_U, USUAL_ALPHA, USUAL_WEIGHT = 2.0, 1.5, 50
+USUAL_U, USUAL_ALPHA, USUAL_WEIGHT = 0.7, 2.0, 50
 """Before the fleet's own are known (measured on Bitbrains and Azure), and for how many series-days they count."""
 LEAST_ALPHA, MOST_ALPHA = 0.75, 6.0
 LEAST_C, MOST_C = 0.3, 100.0

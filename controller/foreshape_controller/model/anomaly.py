@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -57,3 +58,21 @@ class Findings:
     def active(self, at: float, hold_s: float = 0.0) -> tuple[Finding, ...]:
         """Findings that last at ``at``, or ended less than ``hold_s`` before."""
         return tuple(f for f in self.found if f.until is None or f.until > at - hold_s)
+
+
+class AnomalyAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/anomalies``."""
+
+    series: str
+    """A server's id, or ``host:NAME`` and the like for groups."""
+    name: str
+    """The server's name, where it is known."""
+    resource: str
+    kind: str
+    since: float
+    until: float | None
+    noticed: float
+    strength: float
+    confidence: float
+    before: float
+    open: bool

@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from foreshape_controller.errors import ConfigError
 from foreshape_controller.store.agents import Agents
+from foreshape_controller.store.anomalies import Anomalies
 from foreshape_controller.store.archive import Archive
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.events import Events
@@ -17,6 +18,7 @@ from foreshape_controller.store.inventory import Inventory
 from foreshape_controller.store.journal import Journal
 from foreshape_controller.store.migrate import upgrade
 from foreshape_controller.store.modes import Modes
+from foreshape_controller.store.profiles import Profiles
 from foreshape_controller.store.schema import meta
 from foreshape_wire.order import Mode
 
@@ -36,6 +38,8 @@ class Store:
         self.events = Events(db)
         self.archive = Archive(db)
         self.headroom = Headroom(db)
+        self.anomalies = Anomalies(db)
+        self.profiles = Profiles(db)
 
     @classmethod
     def open(  # noqa: PLR0913  each is one option of the file
