@@ -84,7 +84,7 @@ def test_events_are_listed_and_shown_in_every_form(ask, form):
 def test_the_list_says_what_was_learned_from_how_many_occurrences(ask, program):
     made = json.loads(ask(*CREATE, "--recurrence", "FREQ=DAILY", "-f", "json")[1])
     program.store.events.learn([measured(made["id"], 2.0, START + n * 86400) for n in range(3)])
-    code, out, _ = ask("event", "list", "--max-width", "200")
+    _code, out, _ = ask("event", "list", "--max-width", "200")
     row = [cell.strip() for cell in out.splitlines()[3].strip("|").split("|")]
     assert row[-3:] == ["cpu ×3", "cpu ×2.06", "3"], "(3^0.25 * 2^3)^(1/3.25) = 2.06"
 

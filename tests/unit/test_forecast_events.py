@@ -29,7 +29,7 @@ def everybody(n):
 
 
 def under(*influences, n=1, grid=DAY, resource="cpu"):
-    return events.effect(influences, everybody(n), resource, grid)
+    return events.effect(events.curves(influences, grid), everybody(n), resource, grid[1])
 
 
 def applied(*influences, of=None):
@@ -74,7 +74,7 @@ def test_an_event_without_effect_on_this_resource_touches_no_row():
 
 def test_only_members_of_the_scope_are_touched():
     members = {"project:p1": np.asarray([0, 1, 0], np.float32), "cloud": np.ones(3, np.float32)}
-    found = events.effect([influence(scope="project:p1")], members.__getitem__, "cpu", DAY)
+    found = events.effect(events.curves([influence(scope="project:p1")], DAY), members.__getitem__, "cpu", 288)
     assert found.rows.tolist() == [1]
 
 
@@ -82,7 +82,7 @@ def test_a_group_moves_by_the_share_of_its_servers():
     # servers of 1 and 3 cores; the event is on the second: three quarters of the group, so 1 + 0.75 * (3 - 1) = 2.5
     share = events.group_share(np.asarray([False, True]), np.asarray([1.0, 3.0], np.float32))
     assert share == 0.75
-    found = events.effect([influence()], lambda scope: np.asarray([share], np.float32), "cpu", DAY)
+    found = events.effect(events.curves([influence()], DAY), lambda scope: np.asarray([share], np.float32), "cpu", 288)
     assert found.factor[0, 0] == 2.5
 
 
@@ -138,7 +138,7 @@ def test_a_quiet_event_over_the_whole_window_lowers_its_peak_but_a_part_of_it_do
 def test_rows_without_an_event_come_back_to_the_bit():
     told = forecast(3)
     members = np.asarray([0, 1, 0], np.float32)
-    f = events.apply(told, events.effect([influence()], lambda scope: members, "cpu", DAY), {1: "x"})
+    f = events.apply(told, events.effect(events.curves([influence()], DAY), lambda scope: members, "cpu", 288), {1: "x"})
     for head in ("steps", "half_hours", "peak30m", "peak24h"):
         assert np.array_equal(getattr(f, head)[[0, 2]], getattr(told, head)[[0, 2]])
     assert f.reason == ("own history", "own history; x", "own history")

@@ -74,22 +74,42 @@ Grid = tuple[float, int, float]
 """Start of the first bin (epoch seconds), bins, seconds of a bin."""
 
 
-def effect(influences: Sequence[Influence], shares: Callable[[str], Floats], resource: str, grid: Grid) -> Effect:
-    """The influences on one resource together: their product, between 0 and 20.
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One influence on a grid: the bins from ``first`` on that it covers, and how much of each."""
+
+    influence: Influence
+    first: int
+    share: Floats
+
+
+def curves(influences: Sequence[Influence], grid: Grid) -> tuple[Curve, ...]:
+    """Those that reach into the grid; the same for every batch of series on it."""
+    start, bins, step_s = grid
+    starts = start + step_s * np.arange(bins, dtype=np.float64)
+    found = []
+    for i in influences:
+        first, last = (int(np.clip((t - start) // step_s + k, 0, bins)) for t, k in ((i.begins, 0), (i.ends, 1)))
+        share = covered(i, starts[first:last], step_s)
+        if share.any():
+            found.append(Curve(i, first, share))
+    return tuple(found)
+
+
+def effect(told: Sequence[Curve], shares: Callable[[str], Floats], resource: str, bins: int) -> Effect:
+    """All influences on one resource together: their product, between 0 and 20.
 
     shares: [n] for a scope, how much of each series' demand is in it: 0 or 1 for servers, for groups by ``group_share``.
     An event on a share s of a group's demand multiplies the group's by 1 + s·(f − 1).
     """
-    first, bins, step_s = grid
-    starts = first + step_s * np.arange(bins, dtype=np.float64)
-    curves = [
-        (shares(i.scope), covered(i, starts, step_s) * np.float32(i.factors[resource] - 1)) for i in influences if resource in i.factors
-    ]
-    curves = [(share, curve) for share, curve in curves if curve.any()]
-    rows = np.flatnonzero(np.logical_or.reduce([share > 0 for share, _ in curves])) if curves else np.zeros(0, np.intp)
+    mine = [(shares(c.influence.scope), c) for c in told if resource in c.influence.factors]
+    mine = [(share, c) for share, c in mine if share.any()]
+    rows = np.flatnonzero(np.logical_or.reduce([share > 0 for share, _ in mine])) if mine else np.zeros(0, np.intp)
     product = np.ones((len(rows), bins), np.float32)
-    for share, curve in curves:
-        product *= 1 + share[rows, None] * curve[None, :]
+    for share, c in mine:
+        some = np.flatnonzero(share[rows] > 0)
+        change = share[rows[some], None] * c.share[None, :] * np.float32(c.influence.factors[resource] - 1)
+        product[some, c.first : c.first + len(c.share)] *= 1 + change
     return Effect(rows, np.clip(product, 0, np.float32(FACTOR_MOST)))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshape_controller.forecast import events as effects
-from foreshape_controller.forecast.events import Effect, Grid
+from foreshape_controller.forecast.events import Curve, Grid
 from foreshape_controller.loops.ical import BROKEN, expand
 from foreshape_controller.loops.scene import Scene
 from foreshape_controller.model.event import Event, Influence, Measured, Occurrence
@@ -109,8 +109,13 @@ class Calendar:
         self._events = events
         self._expanded: dict[str, _Expanded] = {}
         self._usual: dict[str, dict[str, float]] = {}
-        self.groups = Groups()
-        """Of the newest scene."""
+        self._round = _Round(0.0, Known((), {}))
+        self._scopes = _Scopes(Groups())
+
+    @property
+    def groups(self) -> Groups:
+        """Who belonged where when forecasts were made last."""
+        return self._scopes.groups
 
     def known(self) -> Known:
         """The calendar as it is now."""
@@ -130,32 +135,41 @@ class Calendar:
 
     def prepare(self, scene: Scene) -> History:
         """The history without the events in it; a Preparer."""
-        history, self.groups = scene.history, scene.groups
+        history = scene.history
         self._remember(history)
-        told = self.influences(self.known(), history.start, history.until)
-        found = self.neutral(history, scene.groups, told)
-        self._remember(found)
-        return found
+        neutral = self._without(history, scene.groups, self._told(scene.now, (float(history.start), history.bins, float(history.step_s))))
+        self._remember(neutral)
+        return neutral
 
     def neutral(self, history: History, groups: Groups, told: Sequence[Influence]) -> History:
         """A history without these influences."""
-        grid: Grid = (float(history.start), history.bins, float(history.step_s))
-        return effects.neutral(history, self._effect(told, self._shares(history.series, groups, history.resource), history.resource, grid))
+        return self._without(history, groups, effects.curves(told, (float(history.start), history.bins, float(history.step_s))))
+
+    def _without(self, history: History, groups: Groups, told: Sequence[Curve]) -> History:
+        shares = self._shares(history.series, groups, history.resource)
+        return effects.neutral(history, effects.effect(told, shares.of, history.resource, history.bins))
 
     def adjust(self, forecast: Forecast, scene: Scene) -> Forecast:
         """The forecast with the events to come; an Adjuster."""
-        span = BINS_PER_DAY * forecast.step_s
-        told = self.influences(self.known(), forecast.origin, forecast.origin + span)
+        told = self._told(scene.now, (float(forecast.origin), BINS_PER_DAY, float(forecast.step_s)))
         shares = self._shares(forecast.series, scene.groups, forecast.resource)
-        grid: Grid = (float(forecast.origin), BINS_PER_DAY, float(forecast.step_s))
-        return effects.apply(forecast, self._effect(told, shares, forecast.resource, grid), _said(told, shares, forecast.resource))
+        found = effects.effect(told, shares.of, forecast.resource, BINS_PER_DAY)
+        return effects.apply(forecast, found, _said([c.influence for c in told], shares, forecast.resource))
 
-    @staticmethod
-    def _effect(told: Sequence[Influence], shares: "_Shares", resource: str, grid: Grid) -> Effect:
-        return effects.effect(told, shares.of, resource, grid)
+    def _told(self, now: float, grid: Grid) -> tuple[Curve, ...]:
+        """The same for all batches of one round: they share their instant."""
+        if self._round.now != now:
+            self._round = _Round(now, self.known())
+        spans = self._round.spans
+        if grid not in spans:
+            start, bins, step_s = grid
+            spans[grid] = effects.curves(self.influences(self._round.known, start, start + bins * step_s), grid)
+        return spans[grid]
 
     def _shares(self, series: Sequence[str], groups: Groups, resource: str) -> "_Shares":
-        return _Shares(series, groups, self._usual.get(resource, {}))
+        if self._scopes.groups is not groups:
+            self._scopes = _Scopes(groups)
+        return _Shares(series, self._scopes, self._usual.get(resource, {}))
 
     def _remember(self, history: History) -> None:
         """What each series usually wants: by this an event on some of its servers moves a group."""
@@ -188,13 +202,43 @@ class _Expanded:
 
 
 @dataclass
+class _Round:
+    """What is known while one round of forecasts is made."""
+
+    now: float
+    known: Known
+    spans: dict[Grid, tuple[Curve, ...]] = field(default_factory=dict)
+
+
+class _Scopes:
+    """Who is in which scope, worked out once for everybody."""
+
+    def __init__(self, groups: Groups) -> None:
+        self.groups = groups
+        self._inside: dict[str, frozenset[str]] = {}
+        self._touched: dict[str, frozenset[str]] = {}
+
+    def inside(self, scope: str) -> frozenset[str]:
+        """Ids of its servers."""
+        if scope not in self._inside:
+            self._inside[scope] = inside(scope, self.groups)
+        return self._inside[scope]
+
+    def touched(self, scope: str) -> frozenset[str]:
+        """Groups with a server in it."""
+        if scope not in self._touched:
+            self._touched[scope] = frozenset(g for s in self.inside(scope) for g in self.groups.of.get(s, ()))
+        return self._touched[scope]
+
+
 class _Shares:
     """How much of each series of a batch is in a scope: 0 or 1 for servers, the share of the usual demand for groups."""
 
-    series: Sequence[str]
-    groups: Groups
-    usual: Mapping[str, float]
-    _found: dict[str, Floats] = field(default_factory=dict)
+    def __init__(self, series: Sequence[str], scopes: _Scopes, usual: Mapping[str, float]) -> None:
+        self._row = {name: k for k, name in enumerate(series)}
+        self._scopes = scopes
+        self._usual = usual
+        self._found: dict[str, Floats] = {}
 
     def of(self, scope: str) -> Floats:
         if scope not in self._found:
@@ -203,18 +247,19 @@ class _Shares:
 
     def _work_out(self, scope: str) -> Floats:
         if scope == "cloud":
-            return np.ones(len(self.series), np.float32)
-        members = inside(scope, self.groups)
-        return np.asarray([1.0 if s == scope or s in members else self._of_group(s, members) for s in self.series], np.float32)
+            return np.ones(len(self._row), np.float32)
+        share = np.zeros(len(self._row), np.float32)
+        for name in self._scopes.inside(scope) & self._row.keys():
+            share[self._row[name]] = 1
+        for name in self._scopes.touched(scope) & self._row.keys():
+            share[self._row[name]] = 1 if name == scope else self._of_group(name, scope)
+        return share
 
-    def _of_group(self, group: str, members: frozenset[str]) -> float:
-        """An empty scope costs nothing: most groups have nobody in it."""
-        servers = self.groups.members.get(group, ())
-        hit: npt.NDArray[np.bool_] = np.asarray([s in members for s in servers], bool)
-        if not hit.any():
-            return 0.0
-        usual = np.asarray([self.usual.get(s, np.nan) for s in servers], np.float32)
-        return effects.group_share(hit, usual, self.usual.get(group, 0.0))
+    def _of_group(self, group: str, scope: str) -> float:
+        servers = self._scopes.groups.members[group]
+        hit: npt.NDArray[np.bool_] = np.asarray([s in self._scopes.inside(scope) for s in servers], bool)
+        usual = np.asarray([self._usual.get(s, np.nan) for s in servers], np.float32)
+        return effects.group_share(hit, usual, self._usual.get(group, 0.0))
 
 
 def inside(scope: str, groups: Groups) -> frozenset[str]:
