@@ -31,7 +31,7 @@ from lab_support import a_bed, eventually
 
 STEP_S = 2
 DAY_BINS = 288
-PERIOD_S, BUSY_S = 36.0, 8.0
+PERIOD_S, BUSY_S = 36.0, 6.0
 QUIET_CORES, BUSY_CORES = 0.05, 0.8
 """What the guest's own programs want."""
 SEEN_QUIET, SEEN_BUSY = 0.17, 1.1
@@ -53,7 +53,7 @@ default: standard
 granules: {cpu: 0.05, memory: 8.0}
 tiers:
   standard:
-    cpu: {quantile: 0.9, floor_share: 0.1, floor_least: 0.3, hold_s: 2, shrink_step_share: 0.9, young_s: 12}
+    cpu: {quantile: 0.9, floor_share: 0.1, floor_least: 0.3, hold_s: 1, shrink_step_share: 0.9, young_s: 12}
     memory: {quantile: 0.9, floor_share: 1.0}
 """
 
