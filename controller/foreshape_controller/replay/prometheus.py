@@ -5,6 +5,7 @@ five minutes *before* the moment asked, so that the value of 12:05 belongs to th
 of the common exporters (kumina, Tinkoff, inovex and their kin) and can be given; a metric that is not there is told and left out.
 """
 
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,7 +141,7 @@ def _names(door: "_Door", start: int, end: int, vms: Sequence[str] | None) -> fr
 def _client(server: Server) -> httpx.Client:
     headers = {"Authorization": f"Bearer {_token(server.token_file)}"} if server.token_file else {}
     try:
-        verify: Any = str(server.ca_file) if server.ca_file else True
+        verify = ssl.create_default_context(cafile=server.ca_file) if server.ca_file else True
         return httpx.Client(base_url=httpx.URL(server.url), headers=headers, timeout=server.timeout_s, verify=verify, follow_redirects=True)
     except (httpx.InvalidURL, OSError) as e:
         raise TraceError(f"{server.ca_file or server.url}: cannot be used: {e}") from e
@@ -181,7 +182,7 @@ class _Door:
             answer = self._http.post(f"{url.rstrip('/')}{path}", data=dict(asked))
             body = answer.json() if "json" in answer.headers.get("content-type", "") else None
         except httpx.TimeoutException as e:
-            raise TraceError(f"{url}: no answer within {self.server.timeout_s:g} s: raise --timeout, or ask for less") from e
+            raise TraceError(f"{url}: no answer within {self.server.timeout_s:g} s: raise --query-timeout, or ask for less") from e
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as e:
             raise TraceError(f"cannot ask {url}: {e or type(e).__name__}; is it the address of a Prometheus server?") from e
         if answer.status_code in (401, 403):
