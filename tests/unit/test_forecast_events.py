@@ -230,6 +230,13 @@ def test_gaps_lower_the_weight_and_not_the_factor(factor, there):
     assert found == pytest.approx(factor if any(there) else 1.0, rel=1e-4)
 
 
+def test_a_cap_does_not_teach_that_an_event_is_small():
+    # expected 1, promised 3: where demand ran into a cap at 2, it was 3 at least; where it did not, 2 was all of it
+    seen = events.uncapped(np.float32([2.0, 2.0, 4.0, np.nan]), np.float32([1.0, 0.0, 1.0, 0.0]), np.float32([3.0] * 4))
+    assert seen[:3].tolist() == [3.0, 2.0, 4.0]
+    assert np.isnan(seen[3])
+
+
 def test_one_whole_occurrence_outweighs_what_was_declared_four_to_one():
     # ln f = (0.25 ln 3 + ln 2) / 1.25
     assert events.in_force(3.0, [(2.0, 1.0)]) == pytest.approx(math.exp((0.25 * math.log(3) + math.log(2)) / 1.25))

@@ -256,6 +256,11 @@ def measure(observed: Floats, expected: Floats, coverage: Floats, share: Floats)
     return factor, float(min(1.0, weight.sum() / wanted.sum()))
 
 
+def uncapped(observed: Floats, censored: Floats, least: Floats) -> Floats:
+    """Demand that ran into its cap was at least what was to be expected: a cap must not teach that an event is small."""
+    return np.where(np.nan_to_num(censored) >= WHOLE, np.fmax(observed, least), observed).astype(np.float32)
+
+
 def _weighted_median(values: Floats, weight: Floats) -> float:
     order = np.argsort(values, kind="stable")
     upto = np.cumsum(weight[order])

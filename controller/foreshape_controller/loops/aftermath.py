@@ -5,7 +5,7 @@ kept while it lasts, and an event that is imported today is measured on the occu
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
@@ -28,6 +28,9 @@ A_RUN = 4
 
 LATE_BINS = 2
 """Bins after the end of an occurrence until reports of it have come."""
+
+LEAST_BINS = 24
+"""Bins with data before an occurrence that a server needs to be measured on."""
 
 MEDIAN = LEVELS.index(0.5)
 
@@ -52,7 +55,9 @@ class Aftermath:
         known = self._calendar.known()
         due = self._due(known, now, step_s)[:A_RUN]
         for event, occurrence in due:
-            measured = self._measured(event, occurrence, groups, step_s)
+            known = self._calendar.known()  # the one before may have changed what is divided out
+            case = _Case(known, event, occurrence, groups, _some(sorted(inside(event.scope, groups))), step_s)
+            measured = [self._measured(case, resource) for resource in WATCHED]
             self._events.learn(measured)
             said = {m.resource: round(m.factor, 3) for m in measured if m.weight > 0}
             _log.info("event measured", name=event.name, start=occurrence.start, factors=said)
@@ -68,42 +73,54 @@ class Aftermath:
             found += [(event, o) for o in ended if o.end + event.tail_s <= over and o.start >= since and int(o.start) not in told]
         return sorted(found, key=lambda f: f[1].end)
 
-    def _measured(self, event: Event, occurrence: Occurrence, groups: Groups, step_s: float) -> list[Measured]:
-        servers = _some(sorted(inside(event.scope, groups)))
-        found = []
-        for resource in WATCHED:
-            factor, weight = self._ratio((event, occurrence), resource, servers, groups, step_s) if servers else (1.0, 0.0)
-            found.append(Measured(event=event.id, resource=resource, start=int(occurrence.start), factor=factor, weight=weight))
-        return found
+    def _measured(self, case: "_Case", resource: str) -> Measured:
+        factor, weight = self._ratio(case, resource) if case.servers else (1.0, 0.0)
+        return Measured(event=case.event.id, resource=resource, start=int(case.occurrence.start), factor=factor, weight=weight)
 
-    def _ratio(
-        self, told: tuple[Event, Occurrence], resource: str, servers: tuple[str, ...], groups: Groups, step_s: float
-    ) -> tuple[float, float]:
+    def _ratio(self, case: "_Case", resource: str) -> tuple[float, float]:
         """Factor and weight of one occurrence; of one that lasts longer than a day, its first day."""
-        event, occurrence = told
-        origin = int((occurrence.start - event.lead_s) // step_s * step_s)
-        until = min(occurrence.end, origin + BINS_PER_DAY * step_s)
-        history = self._without_others(self._histories.read(resource, servers, until, self._bins), told, groups)
-        first = (origin - history.start) // history.step_s
-        known = np.isfinite(history.mean[:, : max(first, 0)]).any(axis=1)
-        if first >= history.bins or not known.any():
+        history = self._without_others(self._histories.read(resource, case.servers, case.until, self._bins), case)
+        first = max(0, (case.origin - history.start) // history.step_s)
+        told = np.isfinite(history.mean[:, :first]).sum(axis=1) >= LEAST_BINS
+        if first >= history.bins or not told.any():
             return 1.0, 0.0
-        spoken = self._look().predict(_upto(history, first), origin)
-        starts = origin + history.step_s * np.arange(history.bins - first, dtype=np.float64)
-        share = effects.covered(self._calendar.known().influence(event, occurrence), starts, history.step_s)
-        expected = _medians(spoken)[:, : len(starts)]
-        expected[~known] = np.nan
-        return effects.measure(history.mean[:, first:], expected, history.coverage[:, first:], share)
+        expected = _medians(self._look().predict(_upto(history, first), case.origin))[:, : history.bins - first]
+        expected[~told] = np.nan
+        promised = expected * np.float32(case.known.factor(case.event, resource))
+        observed = effects.uncapped(history.mean[:, first:], history.censored[:, first:], promised)
+        return effects.measure(observed, expected, history.coverage[:, first:], case.share(history.bins - first))
 
-    def _without_others(self, history: History, told: tuple[Event, Occurrence], groups: Groups) -> History:
+    def _without_others(self, history: History, case: "_Case") -> History:
         """The history with only this occurrence in it."""
-        event, occurrence = told
-        others = [
-            i
-            for i in self._calendar.influences(self._calendar.known(), history.start, history.until)
-            if (i.event, i.start) != (event.id, occurrence.start)
-        ]
-        return self._calendar.neutral(history, groups, others)
+        this = (case.event.id, case.occurrence.start)
+        others = [i for i in self._calendar.influences(case.known, history.start, history.until) if (i.event, i.start) != this]
+        return self._calendar.neutral(history, case.groups, others)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One occurrence to be measured, and on whom."""
+
+    known: Known
+    event: Event
+    occurrence: Occurrence
+    groups: Groups
+    servers: tuple[str, ...]
+    step_s: float
+
+    @property
+    def origin(self) -> int:
+        """Before it: a bin's start."""
+        return int((self.occurrence.start - self.event.lead_s) // self.step_s * self.step_s)
+
+    @property
+    def until(self) -> float:
+        return min(self.occurrence.end, self.origin + BINS_PER_DAY * self.step_s)
+
+    def share(self, bins: int) -> Floats:
+        """[bins] from the origin on, how much of each it covers."""
+        starts = self.origin + self.step_s * np.arange(bins, dtype=np.float64)
+        return effects.covered(self.known.influence(self.event, self.occurrence), starts, self.step_s)
 
 
 def _some(servers: Sequence[str]) -> tuple[str, ...]:
