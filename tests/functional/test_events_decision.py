@@ -17,13 +17,14 @@ from foreshape_controller.loops.calendar import Calendar
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings
 from foreshape_controller.loops.scene import Hooks
+from foreshape_controller.main import build
 from foreshape_controller.model.forecast import LEVELS
 from foreshape_controller.model.plan import Choice
 from foreshape_controller.store import Store
 from foreshape_wire.ids import HostName
 from foreshape_wire.order import Mode
 from foreshape_wire.quantity import Cores
-from store_support import card, report, sample, size
+from store_support import card, report, sample, settings, size
 
 pytestmark = pytest.mark.functional
 
@@ -195,3 +196,47 @@ def test_while_an_event_lasts_its_demand_is_what_is_measured_however_wrong_the_f
     first = flat.store.forecasts.latest("cpu", "vm-1")
     assert float(first.steps[0, 0, MEDIAN]) == pytest.approx(1.5 * USUAL, rel=0.25)
     assert np.isfinite(first.half_hours).all()
+
+
+@pytest.mark.parametrize(("forecast", "choice"), [("baseline", Choice.GROW), ("off", Choice.HOLD)])
+def test_the_program_as_it_is_put_together_grows_for_an_event_unless_forecasts_are_off(two_flat_days, tmp_path, forecast, choice):
+    shutil.copy(two_flat_days[0], tmp_path / "controller.db")
+    program = build(settings(tmp_path, forecast=forecast), clock=lambda: NOW)
+    program.store.events.put(ical.compose(request(), "evt-1", NOW))
+    assert {d.cpu.choice for d in program.plan_loop.run_once(NOW).decisions} == {choice}
+    program.store.close()
+
+
+def test_an_occurrence_that_nobody_watched_teaches_nothing(flat):
+    event = flat.declare(start="2026-01-05T00:00")
+    flat.told += 14  # nothing is told of the event's hour
+    flat.tell(NOW + 2 * 3600)
+    flat.plan(NOW + 2 * 3600)
+    assert flat.aftermath.run_once(NOW + 2 * 3600) == 1
+    assert {m.weight for m in flat.store.events.effects()[event.id]} == {0.0}
+
+
+def test_a_server_without_two_hours_before_an_event_teaches_nothing(cloud):
+    cloud.declare(start="2026-01-03T01:00")
+    cloud.tell(FIRST + 4 * 3600, load=lambda at: 5 * USUAL)
+    cloud.plan(FIRST + 4 * 3600)
+    cloud.aftermath.run_once(FIRST + 4 * 3600)
+    assert {m.weight for m in cloud.store.events.effects()["evt-1"]} == {0.0}
+
+
+def test_of_two_events_at_once_each_is_measured_without_the_other(flat):
+    outer = flat.declare(start="2026-01-05T00:00", duration_s=4 * 3600.0, factors={"cpu": 2.0})
+    inner = ical.compose(request(name="inner", start="2026-01-05T01:00", scope="server:vm-1", factors={"cpu": 3.0}), "evt-2", NOW)
+    flat.store.events.put(inner)
+    over = NOW + 5 * 3600
+
+    def load(at):
+        return USUAL * (2 if at < NOW + 4 * 3600 else 1) * (3 if NOW + 3600 <= at < NOW + 7200 else 1) if at >= NOW else USUAL
+
+    flat.tell(over, load=load)
+    flat.plan(over)
+    assert flat.aftermath.run_once(over) == 2
+    factors = {e: m.factor for e, told in flat.store.events.effects().items() for m in told if m.resource == "cpu"}
+    assert factors[inner.id] == pytest.approx(3.0, rel=0.05)
+    # vm-2 stays as it is: (2 * 0.6 + 0.6) / 1.2 = 1.5 of what the two usually want
+    assert factors[outer.id] == pytest.approx(1.5, rel=0.05)
