@@ -5,14 +5,16 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+import structlog
 
 from decide_support import HOUR, NOW, MemoryStore, history, host, server
 from foreshape_controller.decide.segments import load_segments
 from foreshape_controller.forecast.baseline import Baseline
+from foreshape_controller.forecast.reactive import Reactive
 from foreshape_controller.forecast.reconcile import expected
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.scene import Hooks
-from foreshape_controller.model.forecast import HEADS
+from foreshape_controller.model.forecast import HEADS, NO_FORECAST
 from foreshape_controller.model.group import Member, kind_of
 from foreshape_controller.model.history import BINS_PER_DAY
 from foreshape_controller.model.server import ClusterView
@@ -21,6 +23,13 @@ pytestmark = pytest.mark.functional
 
 BINS = 2 * BINS_PER_DAY
 SEGMENTS = load_segments("segments: {web: [{name: 'web-*'}]}\nzones: {assign: [{zone: az1, host: 'hv[12]'}]}")
+
+
+@pytest.fixture(autouse=True)
+def said():
+    """What is logged, as data: printed with its traceback and all arrays in it, it would take minutes."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
 
 
 def cloud(n=6, hosts=3, bins=BINS):
@@ -156,7 +165,7 @@ def test_preparers_adjusters_and_observers_see_servers_and_groups_and_their_word
     assert of["vm0"] == ("host:hv0", "project:p0", "zone:nova", "segment:web")
 
 
-def test_what_breaks_is_left_out_and_the_rest_goes_on():
+def test_what_breaks_is_left_out_and_the_rest_goes_on(said):
     store = cloud()
 
     def broken(*_):
@@ -166,6 +175,7 @@ def test_what_breaks_is_left_out_and_the_rest_goes_on():
     store.save = broken
     forecasts = foresight(store, hooks=hooks).run_once(NOW, store.cluster)
     assert len(forecasts["cpu"].series) == 6
+    assert {e["event"].split()[0] for e in said} == {"preparer", "adjuster", "observer", "store"}
 
 
 class Breaks:
@@ -218,3 +228,12 @@ def test_batches_of_any_size_tell_the_same_of_hosts_and_groups():
     foresight(large, forecast_batch=100).run_once(NOW, large.cluster)
     for name in ("vm4", "host:hv1", "project:p1", "zone:az1"):
         assert middle(small, "cpu", name) == pytest.approx(middle(large, "cpu", name), rel=0.02), name
+
+
+def test_what_was_measured_is_not_argued_with_where_nobody_looks_ahead():
+    """A host's own history holds half a core more than its servers': with forecasts both would move."""
+    store = cloud()
+    forecast = foresight(store, Reactive).run_once(NOW, store.cluster)["cpu"]
+    known = store.history.read("cpu", forecast.series, NOW, BINS)
+    assert forecast.peak30m == pytest.approx(np.broadcast_to(known.max[:, -6:].max(axis=1)[:, None], (6, 13)))
+    assert set(forecast.source) == {NO_FORECAST}

@@ -19,7 +19,7 @@ from foreshape_controller.forecast.reconcile import reconcile
 from foreshape_controller.forecast.totals import Totals, counts
 from foreshape_controller.loops.round import Batch, Histories, Known, Round, read
 from foreshape_controller.loops.scene import Hooks, Scene
-from foreshape_controller.model.forecast import Forecast, Predictor
+from foreshape_controller.model.forecast import NO_FORECAST, Forecast, Predictor
 from foreshape_controller.model.group import Groups, Member
 from foreshape_controller.model.history import RESOURCES, WATCHED, History
 from foreshape_controller.model.server import ClusterView
@@ -233,6 +233,8 @@ def _agreed(servers: Forecast | None, hosts: Forecast, known: Known, groups: Gro
     """Servers and hosts reconciled; ``hosts`` carries the overheads behind them, which end here."""
     n = len(known.hosts.series)
     whole, overheads = hosts.pick(range(n)), hosts.pick(range(n, len(hosts.series)))
+    if NO_FORECAST in whole.source:
+        return servers, whole  # what was measured is not argued with
     row = {name: i for i, name in enumerate(known.hosts.series)}
     on = [row[groups.of[s][0]] for s in known.servers.series]
     parts = [p for p in (servers, overheads) if p is not None and p.series]
