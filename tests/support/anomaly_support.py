@@ -109,3 +109,49 @@ _WINDOWS = {
     "rds_cpu_utilization_cc0c53": ["2014-02-24 22:50/2014-02-25 15:35", "2014-02-26 16:30/2014-02-27 09:10"],
     "rds_cpu_utilization_e47b3b": ["2014-04-12 22:32/2014-04-13 15:12", "2014-04-18 15:07/2014-04-19 07:47"],
 }
+
+
+def archetypes(work: str, series: int = 20, days: int = 10, seed: int = 1, *, gaps: float = 0.1) -> History:
+    """Servers of 4 cores that are of one class by construction; a tenth of the bins and one whole day are missing."""
+    rng = np.random.default_rng([seed, len(work)])
+    bins = days * BINS_PER_DAY
+    y = np.stack([_MAKE[work](rng, bins) for _ in range(series)]).astype(np.float32)
+    y[rng.random(y.shape) < gaps] = np.nan
+    y[:, 3 * BINS_PER_DAY : 4 * BINS_PER_DAY] = np.nan
+    return history(y)
+
+
+def _idle(rng: Any, bins: int) -> Any:
+    """Half a percent to two percent of what was sold."""
+    return 4 * rng.uniform(0.005, 0.02) * rng.lognormal(0, 0.3, bins)
+
+
+def _steady(rng: Any, bins: int) -> Any:
+    """One level, noise of 3 to 15 %."""
+    return rng.uniform(0.5, 3) * rng.lognormal(0, rng.uniform(0.03, 0.15), bins)
+
+
+def _diurnal(rng: Any, bins: int) -> Any:
+    """A daily wave of 50 to 80 % of the level, noise of 20 %, at any hour."""
+    wave = np.cos(2 * np.pi * (np.arange(bins) / BINS_PER_DAY - rng.random()))
+    return rng.uniform(0.5, 1.5) * (1 + rng.uniform(0.5, 0.8) * wave) * rng.lognormal(0, 0.2, bins)
+
+
+def _bursty(rng: Any, bins: int) -> Any:
+    """A low level, and every hour or so five to fifteen minutes of five to ten times as much."""
+    y = np.full(bins, rng.uniform(0.15, 0.35))
+    for begin in np.flatnonzero(rng.random(bins) < rng.uniform(0.06, 0.1)):
+        y[begin : begin + rng.integers(1, 4)] *= rng.uniform(5, 10)
+    return np.minimum(y, 4) * rng.lognormal(0, 0.15, bins)
+
+
+def _batch(rng: Any, bins: int) -> Any:
+    """Rest, and two to five jobs a day of one to three hours at ten times as much, at no hour in particular."""
+    y = np.full(bins, rng.uniform(0.15, 0.35))
+    jobs = rng.uniform(2, 5) / BINS_PER_DAY
+    for begin in np.flatnonzero(rng.random(bins) < jobs):
+        y[begin : begin + rng.integers(12, 36)] = rng.uniform(2, 3.5)
+    return y * rng.lognormal(0, 0.15, bins)
+
+
+_MAKE = {"idle": _idle, "steady": _steady, "diurnal": _diurnal, "bursty": _bursty, "batch": _batch}

@@ -130,11 +130,13 @@ class _Test:
 
     values: Floats
     limits: tails.Limits
+    normal: Floats | None = None
+    """[n, T]: the top of what is normal now; where that is beyond the threshold already, being beyond is no news."""
 
     @property
     def alarms(self) -> Mask:
-        found: Mask = self.values > self.limits.at
-        return found
+        beyond: Mask = self.values > self.limits.at
+        return beyond if self.normal is None else beyond & ~(self.normal > self.limits.at)
 
 
 class _Onset(NamedTuple):
@@ -150,7 +152,7 @@ def _tests(sudden: Surprise, x: Floats, per_month: float) -> tuple[_Test, _Test]
     """Two questions to each value: is it odd for this time of day, and is it the largest by far."""
     odd = _test(sudden.size, _compared(sudden), per_month * (1 - RECORDS))
     largest = _test(np.nan_to_num(x, nan=-1.0), np.isfinite(x), per_month * RECORDS, first=np.inf)
-    return odd, largest
+    return odd, replace(largest, normal=sudden.high)
 
 
 def _test(values: Floats, judged: Mask, per_month: float, first: float = tails.FIRST) -> _Test:

@@ -53,7 +53,7 @@ class _Days:
     middle: Floats
     high: Floats
     busy: Floats
-    """Bins above the middle between rest and top, as a share of those known."""
+    """Bins nearer to the top than to rest, as a share of all; a gap is as the bin before it."""
     runs: Floats
     """Stretches of such bins."""
     bins: Floats
@@ -67,6 +67,12 @@ class _Levels:
     rest: Floats
     top: Floats
     sold: Floats
+
+    @property
+    def between(self) -> Floats:
+        """Geometrically halfway from rest to top: noise is relative."""
+        halfway: Floats = np.sqrt(np.maximum(self.rest, self.top / 50) * self.top)
+        return halfway
 
 
 def classify(cpu: History, read_share: Floats | None = None) -> tuple[Workload, ...]:
@@ -109,8 +115,7 @@ def _days(cpu: History) -> tuple[_Days, _Levels]:
     day = y.reshape(n * days, BINS_PER_DAY)
     known = np.isfinite(day).sum(axis=1)
     spread = quantiles(day, (0.05, 0.5, 0.95))
-    with np.errstate(invalid="ignore"):
-        busy = day > np.repeat((levels.rest + levels.top) / 2, days)[:, None]
+    busy = _busy(day, np.repeat(levels.between, days))
     count = busy.sum(axis=1)
     runs = (busy[:, 1:] & ~busy[:, :-1]).sum(axis=1) + busy[:, 0]
 
@@ -123,11 +128,19 @@ def _days(cpu: History) -> tuple[_Days, _Levels]:
         low=table(spread[:, 0]),
         middle=table(spread[:, 1]),
         high=table(spread[:, 2]),
-        busy=table(count / np.maximum(known, 1)),
+        busy=table(count / BINS_PER_DAY),
         runs=table(runs),
         bins=table(count),
     )
     return summed, levels
+
+
+def _busy(day: Floats, above: Floats) -> Picked:
+    """[days, 288] above a level; across a gap the last known bin of the day holds."""
+    place = np.maximum.accumulate(np.where(np.isfinite(day), np.arange(day.shape[1]), 0), axis=1)
+    with np.errstate(invalid="ignore"):
+        busy: Picked = np.take_along_axis(day, place, axis=1) > above[:, None]
+    return busy
 
 
 def _hours(day: Floats) -> Floats:
@@ -187,8 +200,7 @@ def _halves(counts: Picked) -> list[Picked]:
     """Half-samples of each series' days: always the same ones, so that a class does not flicker by chance."""
     rng = np.random.default_rng(0)
     halves: list[Picked] = []
-    most: npt.NDArray[np.intp] = np.maximum(counts.sum(axis=1) // 2, 1)
     for _ in range(HALVES):
-        order = np.where(counts, rng.random(counts.shape[1])[None, :], np.inf).argsort(axis=1).argsort(axis=1)
-        halves.append(counts & (order < most[:, None]))
+        order = np.where(counts, rng.random((1, counts.shape[1])), np.inf).argsort(axis=1).argsort(axis=1)
+        halves.append(counts & (order < np.maximum(counts.sum(axis=1, keepdims=True) // 2, 1)))
     return halves
