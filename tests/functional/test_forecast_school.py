@@ -10,6 +10,7 @@ from foreshape_controller.errors import ModelError
 from foreshape_controller.forecast import folder, school
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.chain import Chain, load_champion
+from foreshape_controller.forecast.gate import MARGIN
 from foreshape_controller.forecast.school import Lesson, masked, recalibrate, split, teach
 from foreshape_controller.model.forecast import HEADS
 from foreshape_controller.model.history import BINS_PER_DAY
@@ -70,7 +71,7 @@ def test_the_papers_say_what_was_done(taught):
 def test_every_verdict_has_a_reason_and_only_winners_have_weight(taught):
     for v in folder.read_gate(taught[0]).verdicts:
         assert v.reason
-        assert v.weight == 0 or v.ratio <= 0.98
+        assert v.weight == 0 or v.ratio <= MARGIN
 
 
 def test_the_champion_speaks_through_the_chain(taught):

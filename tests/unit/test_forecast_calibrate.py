@@ -130,6 +130,27 @@ def test_a_refit_follows_the_days_step_by_step():
     assert said.half_hours[0, 0, MEDIAN] == pytest.approx(LEVEL, abs=0.12)
 
 
+def test_levels_near_the_end_move_outwards_only_on_the_word_of_few_series():
+    """30 series: the 99 % level of a fan that is twice too wide stays, the 80 % level comes in."""
+    (cell,) = (c for c in Calibration.fit(lesson(Knowing(stretch=2.0))).corrections.cells if (c.stratum, c.head) == ("mid", "half_hours"))
+    assert cell.shifts[-1] == 0
+    assert cell.shifts[LEVELS.index(0.8)] < -0.1
+
+
+def test_what_a_refit_widened_by_chance_it_takes_back():
+    """Days that miss upwards push the 99 % level out, days that do not bring it back, never inside where it began."""
+    calibration, strata = Calibration.fit([]), np.full(30, "mid")
+    for shift, days in ((-2.0, 5), (2.0, 60)):
+        for day in range(days):
+            truth = draws(series=30, days=2, seed=day)
+            origin = int(NOW - DAY)
+            said = calibration.apply(Knowing(shift=shift).predict(truth, origin), strata, sizes(truth, origin))
+            calibration = refit(calibration, [misses(said, truth, strata)])
+        (cell,) = (c for c in calibration.corrections.cells if (c.stratum, c.head) == ("mid", "half_hours"))
+        assert (cell.shifts[-1] > 0.3) == (shift < 0)
+        assert cell.shifts[-1] >= 0
+
+
 def test_a_refit_without_news_changes_nothing():
     calibration = Calibration.fit(lesson(Knowing(shift=-1.0)))
     assert refit(calibration, []).corrections == calibration.corrections

@@ -112,8 +112,7 @@ class Calibration:
     @classmethod
     def fit(cls, found: Sequence[Misses]) -> "Calibration":
         """From misses of many origins; cells with too little behind them are left out (their fans stay as they are)."""
-        cells = tuple(cell for key in _keys(found) for cell in _cells(key, [m for m in found if (m.voice, m.resource) == key]))
-        return cls(Corrections(cells, float(max((m.origin for m in found), default=0))))
+        return cls(Corrections(_bounded(_fitted(found)), float(max((m.origin for m in found), default=0))))
 
     @classmethod
     def of(cls, cells: Sequence[Cell], fitted_at: float) -> "Calibration":
@@ -153,8 +152,8 @@ def refit(calibration: Calibration, found: Sequence[Misses], rate: float = RATE)
     ``found`` are misses of forecasts to which ``calibration`` was already applied, each listened to once (a day's worth).
     """
     old = {_key(c): c for c in calibration.corrections.cells}
-    new = {_key(c): c for c in Calibration.fit(found).corrections.cells}
-    cells = tuple(_stepped(old.get(key), new.get(key), rate) for key in dict.fromkeys((*old, *new)))
+    new = {_key(c): c for c in _fitted(found)}
+    cells = _bounded([_stepped(old.get(key), new.get(key), rate) for key in dict.fromkeys((*old, *new))])
     newest = max((m.origin for m in found), default=0)
     return Calibration(Corrections(cells, max(calibration.corrections.fitted_at, float(newest))))
 
@@ -170,6 +169,27 @@ def _stepped(old: Cell | None, new: Cell | None, rate: float) -> Cell:
     before = old.shifts if old else (0.0,) * len(LEVELS)
     shifts = tuple(a + rate * b for a, b in zip(before, new.shifts, strict=True))
     return msgspec.structs.replace(new, shifts=shifts)
+
+
+def _fitted(found: Sequence[Misses]) -> list[Cell]:
+    return [cell for key in _keys(found) for cell in _cells(key, [m for m in found if (m.voice, m.resource) == key])]
+
+
+def _bounded(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """No level near the end moves inwards on the word of few series: it could only be seen to be too wide by many."""
+    behind = {_key(c): c.series for c in cells}
+    return tuple(_widening(c, max(c.series, behind.get(_coarse(c), 0))) for c in cells)
+
+
+def _coarse(cell: Cell) -> tuple[str, str, str, str]:
+    """Key of the cell whose shifts stand in where this one lacks series."""
+    return cell.voice, cell.resource, "server" if cell.stratum in SERVERS else cell.stratum, cell.head
+
+
+def _widening(cell: Cell, series: int) -> Cell:
+    few = [series < needed(level) for level in LEVELS]
+    out = [max(0.0, s) if level > 0.5 else min(0.0, s) for s, level in zip(cell.shifts, LEVELS, strict=True)]
+    return msgspec.structs.replace(cell, shifts=tuple(o if f else s for o, f, s in zip(out, few, cell.shifts, strict=True)))
 
 
 def _keys(found: Iterable[Misses]) -> list[tuple[str, str]]:
@@ -231,14 +251,11 @@ def _cell(key: tuple[str, str, str, str], heap: Heap, coarse: Cell | None) -> Ce
 
 
 def _shift(heap: Heap, head: str, k: int, series: int, fallback: float | None) -> float:
-    """A level's proven shift; with too few series for it, the coarser group's, or none that narrows the fan."""
+    """A level's shift; with too few series for it, the coarser group's where there is one."""
     if series < needed(LEVELS[k]) and fallback is not None:
         return fallback
     missed, unit, late = heap.level(k)
-    own = heap.trust * proven(missed, unit, late, LEVELS[k]) if head == "peak24h" else conformal(missed, LEVELS[k])
-    if series >= needed(LEVELS[k]):
-        return own
-    return max(0.0, own) if LEVELS[k] > 0.5 else min(0.0, own)
+    return heap.trust * proven(missed, unit, late, LEVELS[k]) if head == "peak24h" else conformal(missed, LEVELS[k])
 
 
 def needed(level: float) -> float:

@@ -20,7 +20,7 @@ from foreshape_controller.model.forecast import HEADS, Forecast
 from foreshape_controller.model.history import Floats, History
 from foreshape_controller.model.learned import JUDGED, WEIGHTS, Gate, Score, Verdict
 
-MARGIN = 0.98
+MARGIN = 0.99
 """wQL, by the baseline's, at which a challenger has won."""
 
 SURE = 0.8
