@@ -35,6 +35,7 @@ class Foreshape(App):
             description="Keeps every VM of an OpenStack/KVM cloud the size it is about to need.",
             version=_version(),
             command_manager=CommandManager(COMMANDS),
+            deferred_help=True,  # a command with --help gets its own help
         )
         self._client: Client | None = None
         self.failed: CliError | None = None
