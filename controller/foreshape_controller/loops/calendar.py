@@ -22,9 +22,6 @@ from foreshape_controller.model.forecast import Forecast
 from foreshape_controller.model.group import Groups
 from foreshape_controller.model.history import BINS_PER_DAY, WATCHED, Floats, History
 
-MARGIN_S = 2 * 86400.0
-"""Occurrences are worked out so much further than what is asked for, and kept."""
-
 SAID_MOST = 3
 """Events named in one forecast's reason."""
 
@@ -107,7 +104,6 @@ class Calendar:
 
     def __init__(self, events: EventStore) -> None:
         self._events = events
-        self._expanded: dict[str, _Expanded] = {}
         self._usual: dict[str, dict[str, float]] = {}
         self._round = _Round(0.0, Known((), {}))
         self._scopes = _Scopes(Groups())
@@ -121,13 +117,16 @@ class Calendar:
         """The calendar as it is now."""
         return Known(self._events.all(), self._events.effects())
 
-    def occurrences(self, event: Event, since: float, until: float) -> tuple[Occurrence, ...]:
-        """Those whose effect, ramps included, overlaps [since, until)."""
-        since, until = since - event.tail_s, until + event.lead_s
-        kept = self._expanded.get(event.id)
-        if kept is None or not kept.holds(event, since, until):
-            kept = self._expanded[event.id] = _Expanded.of(event, since, until + MARGIN_S)
-        return tuple(o for o in kept.occurrences if o.start < until and o.end > since)
+    @staticmethod
+    def occurrences(event: Event, since: float, until: float) -> tuple[Occurrence, ...]:
+        """Those whose effect, ramps included, overlaps [since, until). None for an event that cannot be expanded.
+
+        That was checked when it came; should it happen all the same, it must not stop the others.
+        """
+        try:
+            return expand(event, since - event.tail_s, until + event.lead_s)
+        except BROKEN:
+            return ()
 
     def influences(self, known: Known, since: float, until: float) -> tuple[Influence, ...]:
         """Every occurrence in a span of time, and what it does."""
@@ -177,28 +176,6 @@ class Calendar:
         known = np.isfinite(lately)
         level = np.where(known, lately, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         self._usual.setdefault(history.resource, {}).update(zip(history.series, level.tolist(), strict=True))
-
-
-@dataclass(frozen=True)
-class _Expanded:
-    """An event's occurrences in a span of time."""
-
-    calendar: str
-    since: float
-    until: float
-    occurrences: tuple[Occurrence, ...]
-
-    @classmethod
-    def of(cls, event: Event, since: float, until: float) -> "_Expanded":
-        """None for an event that cannot be expanded: it was checked when it came, and must not stop the others."""
-        try:
-            found = expand(event, since, until)
-        except BROKEN:
-            found = ()
-        return cls(event.calendar, since, until, found)
-
-    def holds(self, event: Event, since: float, until: float) -> bool:
-        return self.calendar == event.calendar and self.since <= since and until <= self.until
 
 
 @dataclass

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from math import ceil, floor
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -40,6 +41,7 @@ EVENTS_MOST = 2000
 DATES_MOST = 1000
 """EXDATEs and RDATEs of an event, and occurrences of it that were moved."""
 
+DAY_S = 86400
 LONGEST = timedelta(days=366)
 YEARS = (1970, 2200)
 
@@ -331,13 +333,19 @@ def _short(error: BaseException) -> str:
 
 
 def expand(event: Event, since: float, until: float) -> tuple[Occurrence, ...]:
-    """Occurrences that overlap [since, until), in order."""
-    zone = ZoneInfo(event.time_zone)
-    day = timedelta(days=1)  # local days and times without a zone are compared by the library as if they were UTC
-    window = (datetime.fromtimestamp(since, UTC) - day, datetime.fromtimestamp(until, UTC) + day)
-    found = recurring_ical_events.of(_calendar(event.calendar)).between(*window)
-    all_ = (Occurrence(_epoch(o["DTSTART"].dt, zone), _epoch(o.end, zone)) for o in found if not _cancelled(o))
-    return tuple(sorted({o for o in all_ if o.start < until and o.end > since and o.start < o.end}))
+    """Occurrences that overlap [since, until), in order. Worked out by whole days and kept: asking again costs little."""
+    found = _expanded(event.calendar, event.time_zone, floor(since / DAY_S), ceil(until / DAY_S))
+    return tuple(o for o in found if o.start < until and o.end > since)
+
+
+@lru_cache(maxsize=4 * EVENTS_MOST)
+def _expanded(calendar: str, time_zone: str, first: int, last: int) -> tuple[Occurrence, ...]:
+    """Of the days since the epoch [first, last), and of the day around them: the library compares local times as if they were UTC."""
+    zone = ZoneInfo(time_zone)
+    window = (datetime.fromtimestamp(day * DAY_S, UTC) for day in (first - 1, last + 1))
+    found = recurring_ical_events.of(_calendar(calendar)).between(*window)
+    told = {Occurrence(_epoch(o["DTSTART"].dt, zone), _epoch(o.end, zone)) for o in found if not _cancelled(o)}
+    return tuple(sorted(o for o in told if o.start < o.end))
 
 
 @lru_cache(maxsize=EVENTS_MOST)
