@@ -98,7 +98,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
     hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
     foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
     plan_loop = PlanLoop(store, foresight, tiers, _of_plan(settings, PlanSettings), headroom=store.headroom.all)
-    app = create_app(Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock, learn=learn))
+    app = create_app(
+        Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock, learn=learn, segments=segments)
+    )
     return Program(settings, store, intake, foresight, aftermath, plan_loop, app, token, clock, learn)
 
 

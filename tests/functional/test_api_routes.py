@@ -20,7 +20,8 @@ NOW = T0 + 30
 
 @pytest.fixture
 def program(tmp_path):
-    made = build(settings(tmp_path, default_mode="act"), clock=lambda: NOW)
+    (tmp_path / "segments.yaml").write_text("segments: {web: [{name: 'web-*'}], empty: [{name: nobody}]}")
+    made = build(settings(tmp_path, default_mode="act", segments_file=str(tmp_path / "segments.yaml")), clock=lambda: NOW)
     yield made
     made.store.close()
 
@@ -58,20 +59,21 @@ def filled(program, client, agent):
     told = (outcome(), outcome("", "memory", origin=Origin.REFLEX))
     client.post("/v1/reports", content=encode(report(2, T0 + 25, [sample(), sample("vm-2", 0.5)], outcomes=told)), headers=agent)
     q = np.linspace(0, 1, 13, dtype=np.float32)
-    program.store.forecasts.save(
-        Forecast(
-            resource="cpu",
-            series=("vm-1",),
-            origin=int(T0),
-            steps=np.tile(q, (1, 6, 1)),
-            half_hours=np.tile(q, (1, 48, 1)),
-            peak30m=q[None],
-            peak24h=q[None] * 2,
-            source=("baseline",),
-            reason=("it has a day of history",),
-            age_s=np.array([86400.0]),
+    for resource in ("cpu", "servers"):
+        program.store.forecasts.save(
+            Forecast(
+                resource=resource,
+                series=("vm-1", "segment:web"),
+                origin=int(T0),
+                steps=np.tile(q, (2, 6, 1)),
+                half_hours=np.tile(q, (2, 48, 1)),
+                peak30m=np.tile(q, (2, 1)),
+                peak24h=np.tile(q, (2, 1)) * 2,
+                source=("baseline",) * 2,
+                reason=("it has a day of history",) * 2,
+                age_s=np.array([86400.0] * 2),
+            )
         )
-    )
 
 
 def problem(response, status, code):
@@ -181,6 +183,8 @@ READS = [
     ("/v1/servers/web-1", answers.ServerAnswer),
     ("/v1/servers/vm-1", answers.ServerAnswer),
     ("/v1/servers/web-1/forecast", answers.ForecastAnswer),
+    ("/v1/forecasts/segment%3Aweb", answers.SeriesForecastAnswer),
+    ("/v1/segments", list[answers.SegmentAnswer]),
     ("/v1/servers/web-1/why", answers.WhyAnswer),
     ("/v1/plan", answers.PlanAnswer),
     ("/v1/summary", answers.SummaryAnswer),
@@ -195,6 +199,17 @@ def test_every_answer_has_the_shape_that_the_command_reads(client, admin, filled
     reply = client.get(path, headers=admin)
     assert reply.status_code == 200
     assert msgspec.json.decode(reply.content, type=shape)
+
+
+def test_a_segment_is_shown_with_its_members_and_what_they_are_expected_to_want(client, admin, filled):
+    """Levels lie evenly from 0 to 1: the middle is the seventh, 6/12; the day's 95 % is the twelfth of twice that, 2 × 11/12."""
+    web, empty = client.get("/v1/segments", headers=admin).json()
+    assert (web["name"], web["servers"], web["cpu_cores"], web["memory_mib"]) == ("web", 1, 0.5, None)
+    assert web["cpu_peak24h_q95_cores"] == pytest.approx(22 / 12)
+    assert (empty["servers"], empty["cpu_cores"]) == (0, None)
+    told = client.get("/v1/forecasts/segment:web", headers=admin).json()
+    assert (told["kind"], told["name"], told["servers"]) == ("segment", "web", 1)
+    assert [(f["resource"], f["unit"]) for f in told["fans"]] == [("cpu", "cores"), ("servers", "servers")]
 
 
 @pytest.mark.parametrize("path", [p for p, _ in READS] + ["/v1/agents/hv1/join"])
@@ -259,6 +274,8 @@ def test_the_mode_is_set_and_unset(client, admin, filled):
         (("GET", "/v1/servers/nobody", None), 404, "not_found"),
         (("GET", "/v1/servers/nobody/why", None), 404, "not_found"),
         (("GET", "/v1/servers/db-1/forecast", None), 404, "not_found"),
+        (("GET", "/v1/forecasts/zone:nowhere", None), 404, "not_found"),
+        (("GET", "/v1/forecasts/web-1", None), 400, "invalid"),
         (("GET", "/v1/hosts/nobody", None), 404, "not_found"),
         (("GET", "/v1/servers/web-1/why?at=noon", None), 400, "invalid"),
         (("GET", "/v1/servers/web-1/why?limit=0", None), 400, "invalid"),

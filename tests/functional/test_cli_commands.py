@@ -26,6 +26,8 @@ READING = [
     ("server", "list"),
     ("server", "show", "web-1"),
     ("forecast", "show", "web-1"),
+    ("forecast", "show", "segment:web"),
+    ("segment", "list"),
     ("plan", "show"),
     ("why", "web-1"),
     ("mode", "get"),
@@ -173,6 +175,19 @@ def test_the_forecast_in_rows_has_both_peaks_six_steps_and_a_day_of_each_resourc
     assert len(rows) == 2 * (2 + 6 + 48)
     assert rows[0]["window"] == "peak30m"
     assert rows[0]["q0.95"] == pytest.approx(1.2)  # the twelfth of thirteen levels, a tenth of a core apart
+
+
+def test_a_group_is_shown_with_its_members_and_with_the_units_of_all_that_is_forecast(api, token, capsys):
+    assert run(api, token, "forecast", "show", "segment:web") == 0
+    out = capsys.readouterr().out
+    assert "segment:web (2 servers now)" in out
+    assert [line.split(",")[0] for line in out.splitlines() if ", from baseline" in line] == [
+        "cpu (cores)",
+        "disk (KiB/s)",
+        "servers (servers)",
+    ]
+    assert "has now" not in out
+    assert [a.path for a in api.asked] == ["/v1/forecasts/segment%3Aweb"], "nobody is asked for a server of that name"
 
 
 # how it fails

@@ -49,6 +49,7 @@ def name(cloud) -> str:
         ("server", "list"),
         ("server", "show", "{name}"),
         ("forecast", "show", "{name}"),
+        ("forecast", "show", "host:sim1"),
         ("plan", "show"),
         ("why", "{name}"),
         ("mode", "get"),

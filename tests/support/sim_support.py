@@ -131,6 +131,8 @@ def _usual(*, simulated: bool = False) -> dict[tuple[str, str], tuple[int, Any]]
         ("GET", f"/v1/servers/{SERVER}"): (200, server),
         ("GET", "/v1/servers/web-1"): (200, server),
         ("GET", "/v1/servers/web-1/forecast"): (200, forecast_answer()),
+        ("GET", "/v1/forecasts/segment%3Aweb"): (200, group_forecast_answer()),
+        ("GET", "/v1/segments"): (200, [segment_answer()]),
         ("GET", "/v1/servers/web-1/why"): (200, why_answer()),
         ("GET", "/v1/plan"): (200, plan_answer()),
         ("GET", "/v1/mode"): (200, answers.ModeAnswer(scope="cloud", mode="advise", since=MONDAY, reason="the default")),
@@ -208,6 +210,24 @@ def forecast_answer() -> answers.ForecastAnswer:
         for resource, unit, scale in (("cpu", "cores", 1.0), ("memory", "MiB", 1000.0))
     )
     return answers.ForecastAnswer(server=SERVER, name="web-1", origin=MONDAY, fans=fans)
+
+
+def group_forecast_answer() -> answers.SeriesForecastAnswer:
+    fan, _ = forecast_answer().fans
+    fans = (fan, *(msgspec.structs.replace(fan, resource=r, unit=u) for r, u in (("disk", "KiB/s"), ("servers", "servers"))))
+    return answers.SeriesForecastAnswer(series="segment:web", kind="segment", name="web", servers=2, origin=MONDAY, fans=fans)
+
+
+def segment_answer() -> answers.SegmentAnswer:
+    return answers.SegmentAnswer(
+        name="web",
+        servers=2,
+        cpu_cores=1.25,
+        cpu_peak24h_q95_cores=3.5,
+        memory_mib=2000.0,
+        memory_peak24h_q95_mib=3000.0,
+        origin=MONDAY,
+    )
 
 
 def why_answer() -> answers.WhyAnswer:

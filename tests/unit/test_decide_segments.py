@@ -80,6 +80,7 @@ def test_groups_are_known_from_both_sides():
         ("segments: {web: [{name: a}, {}]}", "segment web, rule 2: it names nothing"),
         ("segments: {'': [{name: a}]}", "segments: '' is no name"),
         ('segments: {"a\\x07b": [{name: a}]}', "is no name"),
+        ("segments: {a/b: [{name: a}]}", "segments: 'a/b' is no name"),
         ("segments: [web]", "segments: keys and values"),
         ("zones: {default: 7}", "zones, default: 7 is no name"),
         ("zones: {assign: [{zone: a}]}", "missing required field `host`"),

@@ -22,7 +22,7 @@ from foreshape_controller.model.answers import (
     SummaryAnswer,
     WhyAnswer,
 )
-from foreshape_controller.model.history import RESOURCES
+from foreshape_controller.model.history import WATCHED
 from foreshape_controller.model.server import ClusterView
 from foreshape_controller.store.inventory import HostDetail
 from foreshape_controller.store.modes import ModeSet
@@ -66,7 +66,7 @@ def server(services: NamedDependency[Services], name: FromPath[str]) -> ServerAn
 @get("/servers/{name:str}/forecast", sync_to_thread=True)
 def forecast(services: NamedDependency[Services], name: FromPath[str]) -> ForecastAnswer:
     found = present.find(_view(services), name)
-    latest = [services.store.forecasts.latest(r, found.id) for r in RESOURCES]
+    latest = [services.store.forecasts.latest(r, found.id) for r in WATCHED]
     fans = [f for f in latest if f is not None]
     if not fans:
         raise NotFound(f"there is no forecast for {found.name} yet: the next plan makes one")

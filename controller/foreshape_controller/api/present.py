@@ -9,7 +9,7 @@ from foreshape_controller.model.history import Floats
 from foreshape_controller.model.server import ClusterView, Host, Server
 from foreshape_controller.store.inventory import HostDetail
 
-UNITS = {"cpu": "cores", "memory": "MiB"}
+UNITS = {"cpu": "cores", "memory": "MiB", "disk": "KiB/s", "net": "KiB/s", "servers": "servers"}
 
 
 def find(view: ClusterView, wanted: str) -> Server:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from foreshape_controller.config import Settings
+from foreshape_controller.decide.segments import BUILT_IN, Segments
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.learn import Learn
 from foreshape_controller.store import Store
@@ -20,3 +21,4 @@ class Services:
     clock: Callable[[], float]
     learn: Learn | None = None
     """None: ``[learn] enabled`` is false."""
+    segments: Segments = BUILT_IN

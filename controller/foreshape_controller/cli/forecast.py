@@ -1,14 +1,17 @@
-"""``foreshape forecast show``: the fan of quantiles ahead of a server."""
+"""``foreshape forecast show``: the fan of quantiles ahead of a server, or of a group of servers."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
 from foreshape_controller.cli import chart
-from foreshape_controller.cli.server import add_server, server_path
+from foreshape_controller.cli.server import server_path
 from foreshape_controller.cli.view import ListView, Row, ago, moment
+from foreshape_controller.model.group import kind_of
 
 SHOWN = (0.05, 0.5, 0.95, 0.99)
+ALLOCATED = {"cpu": "cpu_allocated_cores", "memory": "memory_allocated_mib"}
+"""What a server has now, where something was allocated."""
 
 
 def _rows(fan: Row) -> list[Row]:
@@ -29,7 +32,7 @@ def _at(level: float) -> Any:
 
 
 class ForecastShow(ListView):
-    """Show what a server is expected to want: a chart with bands, or every quantile with -f."""
+    """Show what a server, host, project, segment or zone is expected to want: a chart with bands, or every quantile with -f."""
 
     text_default = True
     columns = (
@@ -43,17 +46,22 @@ class ForecastShow(ListView):
     )
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
-        return add_server(super().get_parser(prog_name))
+        parser = super().get_parser(prog_name)
+        what = "id or name of a server, or host:NAME, project:ID, segment:NAME, zone:NAME"
+        parser.add_argument("server", metavar="NAME", help=what)
+        return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.get(server_path(parsed, "/forecast"))
+        return self.app.client.get(_path(parsed))
 
     def rows(self, answer: Any) -> Sequence[Row]:
         return [row for fan in answer["fans"] for row in _rows(fan)]
 
     def text(self, answer: Any, parsed: Namespace) -> str:
-        server = self.app.client.get(server_path(parsed))
-        lines = [f"{answer['name']} ({answer['server']}), forecast of {moment(answer['origin'])}"]
+        group = kind_of(parsed.server)
+        server = {} if group else self.app.client.get(server_path(parsed))
+        who = f"{answer['series']} ({answer['servers']} servers now)" if group else f"{answer['name']} ({answer['server']})"
+        lines = [f"{who}, forecast of {moment(answer['origin'])}"]
         if not answer["fans"]:
             lines.append("no forecast yet: the next plan makes one")
         for fan in answer["fans"]:
@@ -61,9 +69,15 @@ class ForecastShow(ListView):
         return "\n".join(lines)
 
 
+def _path(parsed: Namespace) -> str:
+    """The API's path of the forecast of what was named."""
+    from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
+
+    return f"/v1/forecasts/{segment(parsed.server)}" if kind_of(parsed.server) else server_path(parsed, "/forecast")
+
+
 def _fan_text(fan: Row, server: Row) -> list[str]:
-    prefix, unit = ("cpu", "cores") if fan["resource"] == "cpu" else ("memory", "mib")
-    has = server.get(f"{prefix}_allocated_{unit}")
+    has = server.get(ALLOCATED.get(fan["resource"], ""))
     digits = 2 if fan["unit"] == "cores" else 0
     steps = [*fan["steps"], *fan["half_hours"]]
     hours = len(fan["half_hours"]) * 6 * fan["step_s"] / 3600

@@ -100,9 +100,9 @@ def load_segments(text: str) -> Segments:
 
 
 def _name(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_NAME or not value.isprintable():
-        raise ConfigError(f"{where}: {value!r} is no name: 1 to {LONGEST_NAME} printable characters are wanted")
-    return value
+    if isinstance(value, str) and value.strip() and len(value) <= LONGEST_NAME and value.isprintable() and "/" not in value:
+        return value
+    raise ConfigError(f"{where}: {value!r} is no name: 1 to {LONGEST_NAME} printable characters without a slash are wanted")
 
 
 def _rules(value: Any, where: str) -> tuple[SegmentRule, ...]:
@@ -128,6 +128,5 @@ def _zones(value: Any) -> tuple[ZoneRule, ...]:
     except msgspec.ValidationError as e:
         raise ConfigError(f"zones, assign: {e}; a list of rules is wanted, each naming zone and host") from e
     for number, rule in enumerate(rules, 1):
-        for what in (rule.zone, rule.host):
-            _name(what, f"zones, assign, rule {number}")
+        _name(rule.zone, f"zones, assign, rule {number}")
     return rules

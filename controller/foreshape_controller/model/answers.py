@@ -78,6 +78,30 @@ class ForecastAnswer(msgspec.Struct, kw_only=True):
     fans: tuple[Fan, ...]
 
 
+class SeriesForecastAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/forecasts/{series}``: of a host, project, segment or zone (``host:NAME`` …); ``servers`` are its members now."""
+
+    series: str
+    kind: str
+    name: str
+    servers: int
+    origin: float
+    fans: tuple[Fan, ...]
+
+
+class SegmentAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/segments``: each segment, its members, and what it is expected to want; null where there is no forecast yet."""
+
+    name: str
+    servers: int
+    cpu_cores: float | None
+    """Median of the next 30 minutes."""
+    cpu_peak24h_q95_cores: float | None
+    memory_mib: float | None
+    memory_peak24h_q95_mib: float | None
+    origin: float | None
+
+
 class OrderAnswer(msgspec.Struct, kw_only=True):
     """An order and what came of it so far."""
 
