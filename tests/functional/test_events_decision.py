@@ -11,12 +11,12 @@ from event_support import START, request
 from foreshape_controller.decide.tiers import BUILT_IN
 from foreshape_controller.decide.why import sentences
 from foreshape_controller.forecast.baseline import Baseline
-from foreshape_controller.loops import ical
 from foreshape_controller.loops.aftermath import Aftermath
 from foreshape_controller.loops.calendar import Calendar
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings
 from foreshape_controller.loops.scene import Hooks
+from foreshape_controller.loops.words import compose
 from foreshape_controller.main import build
 from foreshape_controller.model.forecast import LEVELS
 from foreshape_controller.model.plan import Choice
@@ -72,7 +72,7 @@ class Cloud:
         return msgspec.structs.replace(vm, cpu=msgspec.structs.replace(vm.cpu, allocation=Cores(has)))
 
     def declare(self, **changes):
-        event = ical.compose(request(**changes), "evt-1", NOW)
+        event = compose(request(**changes), "evt-1", NOW)
         self.store.events.put(event)
         return event
 
@@ -202,7 +202,7 @@ def test_while_an_event_lasts_its_demand_is_what_is_measured_however_wrong_the_f
 def test_the_program_as_it_is_put_together_grows_for_an_event_unless_forecasts_are_off(two_flat_days, tmp_path, forecast, choice):
     shutil.copy(two_flat_days[0], tmp_path / "controller.db")
     program = build(settings(tmp_path, forecast=forecast), clock=lambda: NOW)
-    program.store.events.put(ical.compose(request(), "evt-1", NOW))
+    program.store.events.put(compose(request(), "evt-1", NOW))
     assert {d.cpu.choice for d in program.plan_loop.run_once(NOW).decisions} == {choice}
     program.store.close()
 
@@ -226,7 +226,7 @@ def test_a_server_without_two_hours_before_an_event_teaches_nothing(cloud):
 
 def test_of_two_events_at_once_each_is_measured_without_the_other(flat):
     outer = flat.declare(start="2026-01-05T00:00", duration_s=4 * 3600.0, factors={"cpu": 2.0})
-    inner = ical.compose(request(name="inner", start="2026-01-05T01:00", scope="server:vm-1", factors={"cpu": 3.0}), "evt-2", NOW)
+    inner = compose(request(name="inner", start="2026-01-05T01:00", scope="server:vm-1", factors={"cpu": 3.0}), "evt-2", NOW)
     flat.store.events.put(inner)
     over = NOW + 5 * 3600
 

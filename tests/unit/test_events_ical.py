@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from event_support import HOUR, HOURLY_SALE, START, ics, request, vevent
 from foreshape_controller.errors import Invalid
 from foreshape_controller.loops import ical
+from foreshape_controller.loops.words import compose
 from foreshape_controller.model.event import ImportTerms
 
 pytestmark = pytest.mark.unit
@@ -62,7 +63,7 @@ def test_nine_o_clock_in_amsterdam_stays_nine_o_clock_when_the_clocks_change():
 
 
 def test_so_it_does_when_it_was_declared_in_plain_words():
-    daily = ical.compose(
+    daily = compose(
         request(start="2026-03-27T09:00", time_zone="Europe/Amsterdam", recurrence="FREQ=DAILY", exceptions=("2026-03-28T09:00",)),
         "e",
         START,
@@ -186,7 +187,7 @@ def test_a_component_that_makes_no_sense_is_named(lines, why):
 def test_a_rule_that_cannot_be_or_never_rests_is_refused(rule):
     assert "RRULE" in refused(*HOURLY_SALE, f"RRULE:{rule}")
     with pytest.raises(Invalid, match=r"RRULE|recurrence"):
-        ical.compose(request(recurrence=rule), "e", START)
+        compose(request(recurrence=rule), "e", START)
 
 
 def test_a_rule_that_has_happened_too_often_already_is_refused():
@@ -249,7 +250,7 @@ def test_huge_calendars_are_refused_before_they_are_read():
 )
 def test_plain_words_that_make_no_sense_are_refused_by_field(changes, field):
     with pytest.raises(Invalid, match=field):
-        ical.compose(request(**changes), "e", START)
+        compose(request(**changes), "e", START)
 
 
 @settings(deadline=None, max_examples=150)

@@ -15,6 +15,7 @@ from foreshape_controller.api.services import Services
 from foreshape_controller.errors import Invalid
 from foreshape_controller.loops import ical
 from foreshape_controller.loops.calendar import Calendar, Known
+from foreshape_controller.loops.words import compose
 from foreshape_controller.model.event import Event, EventAnswer, EventRequest, ImportAnswer, ImportTerms, Occurrence
 from foreshape_controller.model.history import WATCHED
 from foreshape_wire.ids import new_id
@@ -57,7 +58,7 @@ def event(services: NamedDependency[Services], name: FromPath[str]) -> EventAnsw
 @post("/events", status_code=201, sync_to_thread=True)
 def create(services: NamedDependency[Services], data: JSONBody[EventRequest]) -> EventAnswer:
     """Declare an event."""
-    made = ical.compose(data, new_id("evt"), services.clock())
+    made = compose(data, new_id("evt"), services.clock())
     services.store.events.put(made)
     return _shown(services, made)
 

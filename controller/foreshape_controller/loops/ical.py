@@ -1,4 +1,4 @@
-"""The door to iCalendar (RFC 5545): events from files and from plain words, and all the times at which they happen.
+"""The door to iCalendar (RFC 5545): events from calendar files, and all the times at which they happen.
 
 An event keeps its own components as iCalendar text; time zones, daylight saving, exceptions and moved occurrences are then
 the libraries' business. Everything that a stranger's file can be is refused here as Invalid, naming the component.
@@ -23,7 +23,6 @@ from foreshape_controller.model.event import (
     NAME_MOST,
     NOTE_MOST,
     Event,
-    EventRequest,
     ImportTerms,
     Occurrence,
     check,
@@ -55,24 +54,10 @@ _KEPT = ("UID", *_TIMES, "DURATION", "RRULE", "STATUS", "SEQUENCE")
 # -- in ---------------------------------------------------------------------------------------------------------------
 
 
-def compose(request: EventRequest, event_id: str, now: float) -> Event:
-    """An event from plain words. Raises Invalid naming the field."""
-    zone = zone_of(request.time_zone, "time_zone")
-    start = _moment(request.start, zone, "start")
-    component = icalendar.Event()
-    component.add("uid", event_id)
-    component.add("dtstart", start)
-    component.add("dtend", _end(request, start, zone))
-    if len(request.exceptions) > DATES_MOST:
-        raise Invalid(f"exceptions: at most {DATES_MOST} are kept")
-    for exception in request.exceptions:
-        component.add("exdate", _moment(exception, zone, "exceptions"))
-    if request.recurrence:
-        component.add("rrule", _rule(request.recurrence))
-    terms = ImportTerms(scope=request.scope, factors=request.factors, lead_s=request.lead_s, tail_s=request.tail_s)
-    component.add("summary", request.name)
-    event = _event([component], [], terms, _Place("api", request.time_zone, "the event", now))
-    return _sound(_renamed(event, event_id, request))
+def of_one(text: str, uid: str, terms: ImportTerms, now: float) -> Event:
+    """The event of a calendar that holds but this one, made by ourselves (``loops.words``). Raises Invalid."""
+    component = _read(text.encode()).walk("VEVENT")[0]
+    return _event([component], [], terms, _Place(terms.source, terms.time_zone, uid, now))
 
 
 @dataclass(frozen=True)
@@ -110,13 +95,13 @@ class _Place:
 
     def __init__(self, source: str, zone: str, uid: str, now: float) -> None:
         self.source, self.zone, self.uid, self.now = source, zone, uid, now
-        self.where = uid if source == "api" else f"VEVENT with UID {uid[:80]!r}"
+        self.where = f"VEVENT with UID {uid[:80]!r}"
 
 
 def _one(group: Sequence[Any], zones: Sequence[Any], terms: ImportTerms, place: _Place) -> Event | None:
     try:
         master = _master(group)
-        return None if _cancelled(master) else _sound(_event(group, zones, terms, place))
+        return None if _cancelled(master) else sound(_event(group, zones, terms, place))
     except Invalid as e:
         raise e if str(e).startswith(place.where) else Invalid(f"{place.where}: {e}") from e
     except BROKEN as e:
@@ -150,12 +135,7 @@ def _event(group: Sequence[Any], zones: Sequence[Any], terms: ImportTerms, place
     )
 
 
-def _renamed(event: Event, event_id: str, request: EventRequest) -> Event:
-    fields = {name: getattr(event, name) for name in event.__struct_fields__}
-    return Event(**fields | {"id": event_id, "name": request.name, "note": request.note})
-
-
-def _sound(event: Event) -> Event:
+def sound(event: Event) -> Event:
     """The same event. Raises Invalid when it has a field, or a rule, that makes no sense."""
     check(event)
     try:
@@ -285,44 +265,12 @@ def _text(group: Sequence[Any], zones: Sequence[Any]) -> str:
     return str(calendar.to_ical().decode())
 
 
-# -- plain words ------------------------------------------------------------------------------------------------------
-
-
 def zone_of(name: str, field: str) -> ZoneInfo:
     """A time zone by its IANA name. Raises Invalid."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as e:
         raise Invalid(f"{field}: {name[:80]!r} is not a known time zone: write it as Europe/Amsterdam or UTC") from e
-
-
-def _moment(text: str, zone: ZoneInfo, field: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-        local = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
-        if not YEARS[0] <= local.year < YEARS[1]:
-            raise Invalid(f"{field}: the year {local.year} is not between {YEARS[0]} and {YEARS[1]}")
-    except (ValueError, OverflowError) as e:
-        raise Invalid(f"{field} {text[:40]!r} is not a time: write it as 2026-11-27T09:00") from e
-    return local
-
-
-def _end(request: EventRequest, start: datetime, zone: ZoneInfo) -> datetime:
-    if bool(request.end) == (request.duration_s is not None):
-        raise Invalid("give either end or duration_s")
-    if request.duration_s is None:
-        return _moment(request.end, zone, "end")
-    if not 0 < request.duration_s <= LONGEST.total_seconds():
-        raise Invalid(f"duration_s is {request.duration_s:g}: seconds above 0 and up to {LONGEST.days} days are wanted")
-    return (start.astimezone(UTC) + timedelta(seconds=request.duration_s)).astimezone(zone)
-
-
-def _rule(text: str) -> Any:
-    try:
-        check_text("recurrence", text, 500)
-        return icalendar.vRecur.from_ical(text.removeprefix("RRULE:"))
-    except BROKEN as e:
-        raise Invalid(f"recurrence {text[:80]!r} is not an RRULE: {_short(e)}; write it as FREQ=WEEKLY;BYDAY=MO,TU") from e
 
 
 def _short(error: BaseException) -> str:
