@@ -9,17 +9,20 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from foreshape_controller.config import LearnSettings, Settings
-from foreshape_controller.decide.headroom import HeadroomRule
+from foreshape_controller.decide.headroom import Flags, HeadroomRule
 from foreshape_controller.decide.learning import Action, Limits, Live, Verdict, judge_live
 from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.errors import ConfigError, ControllerError, ModelError
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.calibrate import Misses
+from foreshape_controller.forecast.chain import Champion, load_champion
 from foreshape_controller.forecast.folder import verify
 from foreshape_controller.log import get_logger
 from foreshape_controller.loops.apprentice import Apprentice
@@ -46,6 +49,9 @@ RETRAIN_AGAIN_S = 12 * 3600.0
 
 MISSES_KEPT = 400
 """Batches of misses that wait for the next calibration (about 13 MB a hundred)."""
+
+ANOMALIES = 10000
+"""Newest anomalies that are looked through when headroom is learned."""
 
 NO_TORCH = "learning is off: torch is not installed; install foreshape[learn]"
 
@@ -98,19 +104,20 @@ class Learn:
         self._judged = self._calibrated = self._born = float("nan")
 
     @classmethod
-    def of(cls, settings: Settings, store: Store, tiers: Tiers) -> "Learn | None":
-        """As the configuration says; None where it says no. Raises ConfigError."""
+    def of(cls, settings: Settings, store: Store, tiers: Tiers, load: Callable[[Path], Champion] = load_champion) -> "Learn | None":
+        """As the configuration says; None where it says no. ``load``: reads a model's folder. Raises ConfigError."""
         s = settings.learn
         if not s.enabled or settings.plan.forecast != "auto":
             return None
         clock_time(s.train_at or "00:00")
-        office = InOffice(Models(Path(s.models_dir), verify))
+        office = InOffice(Models(Path(s.models_dir), verify), load)
         told = {name: getattr(s, name) for name in ("models_dir", "history_days", "cpu_minutes", "threads", "seed", "encoder")}
         job = Job(database=settings.store.url, step_s=settings.history.step_s, series=s.train_series, **told)
         learn = cls(store.archive, store.headroom, office, job, s)
         marks = MarkSettings(s.archive_series, s.archive_whole_bins, rule_of(s))
         learn.marking = Marking(store, Baseline(), lambda: office.model, tiers, marks)
         learn.marking.listener = learn.heard
+        learn.marking.odd = partial(_odd, store)
         return learn
 
     @property
@@ -277,6 +284,13 @@ class Learn:
     def accuracy(self, since: float, until: float) -> list[Pair]:
         """How forecasts made in [since, until) did, by predictor, resource, stratum and head."""
         return paired(self._archive.scored(since, until))
+
+
+def _odd(store: Store, resource: str, servers: tuple[str, ...], begin: int, end: int) -> Flags:
+    """[n]: an anomaly of the resource lay in the window."""
+    found = store.anomalies.list(since=float(begin), limit=ANOMALIES)
+    there = {f.series for f in found if f.resource == resource and f.since < end}
+    return np.array([s in there for s in servers], np.bool_)
 
 
 def off_reason(settings: LearnSettings, database: str) -> str:

@@ -17,14 +17,20 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from foreshape_controller.decide.learning import Terms, contest
+from foreshape_controller.decide.segments import BUILT_IN, grouped
 from foreshape_controller.errors import ControllerError, ModelError
+from foreshape_controller.forecast.anomaly import detect
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.scores import marks, tally
+from foreshape_controller.loops.calendar import Calendar
 from foreshape_controller.model.forecast import HEADS, Predictor
+from foreshape_controller.model.group import Member
 from foreshape_controller.model.history import BINS_PER_DAY, WATCHED, History
 from foreshape_controller.model.learned import Score
+from foreshape_controller.model.server import ClusterView
 from foreshape_controller.store import Store
 from foreshape_controller.store.models import BASELINE
 
@@ -136,17 +142,37 @@ def read_histories(job: Job, tell: Tell) -> dict[str, History]:
     tell(Told(kind="progress", phase="reading history"))
     store = Store.read_only(job.database, step_s=job.step_s)
     try:
-        servers = tuple(s.id for s in store.inventory.view(job.now).servers)
-        chosen = _sample(servers, job)
+        view = store.inventory.view(job.now)
+        chosen = _sample(tuple(s.id for s in view.servers), job)
         count = int(job.history_days * BINS_PER_DAY)
         until = job.now // job.step_s * job.step_s
         found = {r: _trimmed(_read(store, r, chosen, until, count)) for r in WATCHED} if chosen else {}
+        found = _without_events(store, view, found)
     finally:
         store.close()
     known = {r: h for r, h in found.items() if h.bins}
     if not known:
         raise ModelError(f"there is no history of {len(chosen)} servers to learn from: agents have to report for some days first")
     return known
+
+
+def _without_events(store: Store, view: ClusterView, found: dict[str, History]) -> dict[str, History]:
+    """Known effects of past events taken off, as they are before each forecast: a model learns what is usual."""
+    calendar = Calendar(store.events)
+    known = calendar.known()
+    if not known.events or not found:
+        return found
+    groups = grouped([Member.of(s) for s in view.servers], BUILT_IN, {})
+    since = min(h.start for h in found.values())
+    told = calendar.influences(known, since, max(h.until for h in found.values()))
+    return {r: calendar.neutral(h, groups, told) for r, h in found.items()}
+
+
+def odd_bins(history: History) -> npt.NDArray[np.bool_]:
+    """[n, T]: bins that stand out, not to be learned from; a batch of series at a time."""
+    rows = range(0, len(history.series), BATCH)
+    parts = [detect(history.pick(range(i, min(i + BATCH, len(history.series))))).mask for i in rows]
+    return np.concatenate(parts)
 
 
 def _sample(servers: tuple[str, ...], job: Job) -> tuple[str, ...]:
@@ -228,8 +254,10 @@ def _teach(job: Job, histories: Mapping[str, History], tell: Tell) -> float:
         share = p.step / p.steps if p.steps else 0.0
         tell(Told(kind="progress", share=share, phase=p.phase, elapsed_s=p.elapsed_s, loss=p.loss, validation=p.validation))
 
+    tell(Told(kind="progress", phase="looking for anomalies"))
+    masks = {r: odd_bins(h) for r, h in histories.items()}
     lesson = Lesson(cpu_minutes=job.cpu_minutes, seed=job.seed, encoder=job.encoder)
-    return float(teach(histories, Path(job.models_dir) / job.model, lesson, progress).taught_until)
+    return float(teach(histories, Path(job.models_dir) / job.model, lesson, progress, masks).taught_until)
 
 
 if __name__ == "__main__":
