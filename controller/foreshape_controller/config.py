@@ -100,6 +100,13 @@ class PlanSettings:
     forecast_batch: int = _option(
         250, "series", "Series that are forecast at once. More are a little faster and need more memory: 1 MiB each.", min=10, max=100000
     )
+    alarms_per_month: float = _option(
+        1.0,
+        "alarms per series and 30 days",
+        "False alarms that the thresholds of anomalies are set for. Less finds less and later.",
+        min=0.01,
+        max=30,
+    )
     max_orders: int = _option(200, "orders", "Most orders of one plan over all hosts; the rest waits for the next plan.", min=1, max=100000)
     max_orders_per_host: int = _option(20, "orders", "Most orders of one plan on one host.", min=1, max=10000)
     cpu_ratio: float = _option(

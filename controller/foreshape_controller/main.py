@@ -91,7 +91,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
     look = learn.look if learn else partial(_predictor, settings.plan.forecast)
     calendar = Calendar(store.events)
     aftermath = Aftermath(calendar, store.events, store.history, look, settings.plan.history_bins)
-    notice = Notice(store.anomalies, store.profiles, store.history)
+    notice = Notice(store.anomalies, store.profiles, store.history, settings.plan.alarms_per_month)
     hooks = Hooks(observers=(notice.observe,))
     if settings.plan.forecast != "off":
         hooks = Hooks(preparers=(calendar.prepare,), adjusters=(calendar.adjust, notice.adjust), observers=(notice.observe,))

@@ -42,8 +42,11 @@ class _Histories(Protocol):
 class Notice:
     """Holds nothing that is not in the store, but what was found in this round and when each server was last classified."""
 
-    def __init__(self, anomalies: _Anomalies, profiles: _Profiles, histories: _Histories) -> None:
+    def __init__(
+        self, anomalies: _Anomalies, profiles: _Profiles, histories: _Histories, alarms_per_month: float = anomaly.ALARMS_PER_MONTH
+    ) -> None:
         self._anomalies, self._profiles, self._histories = anomalies, profiles, histories
+        self._alarms_per_month = alarms_per_month
         self._found: dict[str, list[Findings]] = {}
         self._classed: dict[str, float] = {}
 
@@ -52,7 +55,7 @@ class Notice:
         if forecast.resource not in WATCHED:
             return forecast
         rows = [i for i, s in enumerate(scene.history.series) if not s.startswith(OVERHEAD)]
-        findings = anomaly.detect(scene.history.pick(rows))
+        findings = anomaly.detect(scene.history.pick(rows), alarms_per_month=self._alarms_per_month)
         self._found.setdefault(forecast.resource, []).append(findings)
         return anomaly.widen(forecast, findings)
 
