@@ -39,6 +39,8 @@ class Targets(NamedTuple):
     """[n, 1]"""
     peak24h: Tensor
     least: tuple[Tensor, ...]
+    days_differ: Tensor
+    """[n]: 1 + how far past days' largest peak is above their median."""
 
 
 def targets(future: Future, features: Features, rng: np.random.Generator, device: torch.device) -> Targets:
@@ -60,8 +62,17 @@ def targets(future: Future, features: Features, rng: np.random.Generator, device
         bounds[:, :HALF_HOUR].any(axis=1, keepdims=True),
         bounds.any(axis=1, keepdims=True),
     )
+    days = features.peak24h[:, 0]
+    differ = 1 + days[:, -1] - days[:, LEVELS.index(0.5)]
     tensors = [torch.from_numpy(np.ascontiguousarray(v, np.float32)).to(device) for v in values]
-    return Targets(tensors[0], tensors[1], tensors[2], tensors[3], tuple(torch.from_numpy(b).to(device) for b in least))
+    return Targets(
+        tensors[0],
+        tensors[1],
+        tensors[2],
+        tensors[3],
+        tuple(torch.from_numpy(b).to(device) for b in least),
+        torch.from_numpy(differ).to(device),
+    )
 
 
 def top(peak: Floats) -> Floats:
@@ -71,12 +82,16 @@ def top(peak: Floats) -> Floats:
 
 
 def losses(heads: Heads, wanted: Targets) -> Tensor:
-    """[n, 4]: mean pinball loss of each window and head; 0 where nothing of it is known."""
+    """[n, 4]: mean pinball loss of each window and head; 0 where nothing of it is known.
+
+    The day's peak is measured by the spread of past days' peaks: in units of two quiet days one spike would outweigh all else.
+    """
     parts = []
     for name, least in zip(HEADS, wanted.least, strict=True):
         fan, value = getattr(heads, name), getattr(wanted, name)
         weight = _tails(fan.device) if name.startswith("peak") else torch.ones(len(LEVELS), device=fan.device)
-        parts.append(_pinball(fan, value, least, weight).flatten(1).sum(dim=1) / _count(value))
+        unit = wanted.days_differ if name == "peak24h" else 1.0
+        parts.append(_pinball(fan, value, least, weight).flatten(1).sum(dim=1) / _count(value) / unit)
     return torch.stack(parts, dim=1)
 
 

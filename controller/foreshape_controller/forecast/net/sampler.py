@@ -28,11 +28,14 @@ YOUNG_BELOW = NEAR
 FORGET_CLOCK = 0.25
 """Share of the windows that do not know the time."""
 
-BIG_COUNTS = 0.6
+BIG_COUNTS = 0.5
 """A series' weight is its size to this power: costs are in cores, but a few large series must not be all that is learned."""
 
+GROUPS = 0.15
+"""Share of groups: they are made of the same servers, and a net that learned mostly sums knows little of one server."""
+
 LARGEST = 3.0
-"""A window's error counts in units of its series' scale; a spread beyond so many of those counts no more."""
+"""A window counts by the root of its spread beside its series' scale; a spread beyond so many of those counts no more."""
 
 SHARES = (0.35, 0.35, 0.15, 0.15)
 """Of cpu, memory, disk and net in what is looked at, where all are there."""
@@ -53,22 +56,21 @@ class Sampler:
     def __init__(self, data: Bank, rows: Rows, since: float = 0.0) -> None:
         self.data, self.rows, self.since = data, rows, since
         size = np.clip(data.weight[rows], 1e-3, 100.0) ** BIG_COUNTS
-        share = np.asarray([SHARES[k] / max(1e-9, size[data.kind[rows] == k].sum()) for k in data.kind[rows]])
-        number = np.asarray([SHARES[k] / max(1, int((data.kind[rows] == k).sum())) for k in data.kind[rows]])
-        wanted = share * size / (share * size).sum()
-        self.chance = 0.5 * wanted + 0.5 * number / number.sum()
+        wanted, even = _shared(size, data, rows), _shared(np.ones_like(size), data, rows)
+        self.chance = 0.5 * wanted + 0.5 * even
         self.worth = (wanted / self.chance).astype(np.float32)
 
     def draw(self, count: int, young: bool, rng: np.random.Generator) -> Sample:
         """``young``: histories cut at 10 minutes to two days; else now and then at two days to a week."""
-        picked = rng.choice(len(self.rows), count, p=self.chance / self.chance.sum())
+        picked = rng.choice(len(self.rows), count, p=self.chance)
         first, last = self._span()
         ends = rng.integers(first, last, count)
         rows = self.rows[picked]
         windows = _cut(self.data.windows(rows, ends), young, rng)
         told = features.compute(windows)
         told.table[rng.random(count) < FORGET_CLOCK, -CALENDAR:] = 0
-        worth = self.worth[picked] * np.clip(told.spread / np.maximum(self.data.scale[rows], 1e-9), 0, LARGEST)
+        restless = np.sqrt(np.clip(told.spread / np.maximum(self.data.scale[rows], 1e-9), 0, LARGEST))
+        worth = self.worth[picked] * restless
         return Sample(told, self.data.future(rows, ends), np.where(windows.speaks, worth, 0).astype(np.float32))
 
     def _span(self) -> tuple[int, int]:
@@ -76,6 +78,17 @@ class Sampler:
         last = max(2, self.data.bins - BINS_PER_DAY // 2)
         first = max(min(BINS_PER_DAY, self.data.bins // 3), int(self.since * self.data.bins))
         return min(first, last - 1), last
+
+
+def _shared(weight: Floats, data: Bank, rows: Rows) -> npt.NDArray[np.float64]:
+    """Chances [rows], sum 1: in proportion to the weights inside each resource's servers and groups, SHARES between them."""
+    chance = np.zeros(len(rows))
+    for kind, part in enumerate(SHARES):
+        for group, share in ((False, 1 - GROUPS), (True, GROUPS)):
+            here = (data.kind[rows] == kind) & (data.group[rows] == group)
+            chance[here] = part * share * weight[here] / max(1e-9, float(weight[here].sum()))
+    shared: npt.NDArray[np.float64] = chance / chance.sum()
+    return shared
 
 
 def split(data: Bank, seed: int) -> tuple[Rows, Rows]:

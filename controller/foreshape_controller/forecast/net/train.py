@@ -68,9 +68,10 @@ class TrainSettings:
     batch: int = 512
     width: int = 384
     blocks: int = 2
-    dropout: float = 0.1
+    dropout: float = 0.2
+    forget: float = 0.1
     rate: float = 1.5e-3
-    decay: float = 0.01
+    decay: float = 0.05
     young_share: float = 0.25
     """Of the budget."""
     steps: int | None = None
@@ -151,7 +152,7 @@ class _School:
         self.taught, self.held = Sampler(data, taught), Sampler(data, held, LATE)
         torch.manual_seed(settings.seed)
         table = features.compute(data.windows(taught[:1], np.asarray([data.bins]))).table.shape[1]
-        shape = Shape(settings.encoder, table, settings.width, settings.blocks, settings.dropout)
+        shape = Shape(settings.encoder, table, settings.width, settings.blocks, settings.dropout, settings.forget)
         self.net = QuantileNet(shape).to(self.device)
         self.average = copy.deepcopy(self.net).eval()
         self.best = copy.deepcopy(self.average)
@@ -177,6 +178,7 @@ class _School:
         checks = self.held.draw(VALIDATION, phase == "young", np.random.default_rng((self.settings.seed, 2)))
         for step in self._steps(phase):
             self._learn(phase, step)
+            self.state.step, self.state.done_steps = step + 1, self.state.done_steps + 1
             if self.state.steps and (step + 1) % max(1, self.state.steps // CHECKS) == 0:
                 self._check(phase, checks)
         self._check(phase, checks)
@@ -204,8 +206,6 @@ class _School:
             if not state.steps and state.step >= TIMED[1]:
                 state.steps = self._plan(phase, (time.process_time() - began) / (TIMED[1] - TIMED[0]))
             yield state.step
-            state.step += 1
-            state.done_steps += 1
 
     def _plan(self, phase: str, seconds: float) -> int:
         """Steps that the phase's share of the budget pays for; a check costs about as much as two."""
@@ -235,7 +235,7 @@ class _School:
         done = (step + 1) / (self.state.steps or GUESSED_STEPS)
         share = min(1.0, done / WARM_UP) * 0.5 * (1 + np.cos(np.pi * min(1.0, done)))
         for group in self.optimizer.param_groups:
-            group["lr"] = top * max(share, 0.005)
+            group["lr"] = float(top * max(share, 0.005))  # numpy's own float could not be read back
 
     def _remember(self, step: int) -> None:
         """The average of the last weights."""
