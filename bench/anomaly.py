@@ -6,7 +6,8 @@ Each window is a week that ends at some day's end; only what is noticed on its l
 "Clean" is the trace as it is: what is really odd in it counts as a false alarm, so the true rate is at most the one shown.
 Then a fifth of the series that live get one anomaly on that day. Spikes and shifts are of the size of SIZES times the distance
 between a series' median and 99 % quantile of the week before. The other detectors see the same weeks; their thresholds are
-set so that they alarm as often as ours on the clean ones, and they too keep quiet about what is too small to matter.
+set so that they alarm as often as ours on the clean ones, all four kinds together, and they too keep quiet about what is too small
+to matter.
 """
 
 import argparse
@@ -90,21 +91,20 @@ def days_seen(w: Window) -> float:
 # --- the others --------------------------------------------------------------------------------------------------------
 
 
-def sigma(y: np.ndarray) -> np.ndarray:
-    return np.abs(y - np.nanmean(y, axis=1, keepdims=True)) / np.maximum(np.nanstd(y, axis=1, keepdims=True), 1e-9)
+def sigma(y: np.ndarray, least: np.ndarray) -> np.ndarray:
+    return np.abs(y - np.nanmean(y, axis=1, keepdims=True)) / np.maximum(np.nanstd(y, axis=1, keepdims=True), least)
 
 
-def mad(y: np.ndarray) -> np.ndarray:
+def mad(y: np.ndarray, least: np.ndarray) -> np.ndarray:
     off = np.abs(y - np.nanmedian(y, axis=1, keepdims=True))
-    return off / np.maximum(1.4826 * np.nanmedian(off, axis=1, keepdims=True), 1e-9)
+    return off / np.maximum(1.4826 * np.nanmedian(off, axis=1, keepdims=True), least)
 
 
-def score(w: Window, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """[n, T]; 0 where the distance to the median is too small to matter."""
-    y = w.history.mean
-    with np.errstate(all="ignore"):
-        far = np.abs(y - np.nanmedian(y, axis=1, keepdims=True)) >= anomaly._Past.of(w.history).matters[:, None]
-        return np.where(far, np.nan_to_num(of(y)), 0)
+def score(w: Window, of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """[n, T], in scales that are at least a quarter of what matters; 0 where the distance to the median is too small to matter."""
+    y, matters = w.history.mean, np.maximum(anomaly._Past.of(w.history).matters[:, None], 1e-9)
+    far = np.abs(y - np.nanmedian(y, axis=1, keepdims=True)) >= matters
+    return np.where(far, np.nan_to_num(of(y, matters / 4)), 0)
 
 
 def onsets(odd: np.ndarray) -> np.ndarray:
