@@ -3,6 +3,8 @@
 import gzip
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,6 +213,24 @@ def test_what_cannot_be_imported_is_refused_in_words_and_leaves_nothing(
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path, capsys) -> None:
     assert run("--format", "azure-v1", made.azure(tmp_path / "az"), "--out", tmp_path / "no" / "t.parquet") == 1
     assert "cannot write" in capsys.readouterr().err
+
+
+FULL = """
+import resource, sys
+from foreshape_controller.cli.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # as a full disk: no file grows further
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(tmp_path: Path, out: Path) -> None:
+    out.write_text("the trace of last week")
+    path = _file(tmp_path / "m.csv", "vm,t,cpu_cores\n" + "".join(f"a,{START + STEP * i},{i * 7919 % 1009}\n" for i in range(20_000)))
+    words = ["trace", "import", "--format", "csv", str(path), "--out", str(out)]
+    done = subprocess.run([sys.executable, "-c", FULL, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, f"cannot write {out}" in done.stderr) == (1, True), done.stderr
+    assert out.read_text() == "the trace of last week"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.csv", "t.parquet"]
 
 
 @pytest.mark.parametrize(
