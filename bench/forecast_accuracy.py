@@ -313,6 +313,8 @@ def azure(path: Path, book: Book, options: argparse.Namespace, folder: Path) -> 
 def traces(given: Path | None, stack: ExitStack) -> Path:
     """The folder of canonical traces; ends the run, with a word, where there is none."""
     if given is not None:
+        if not any((given / name).exists() for name in ("bitbrains.parquet", "azure.parquet")):
+            sys.exit(f"forecast_accuracy: {given} holds neither bitbrains.parquet nor azure.parquet")
         return given
     shared = Path(os.environ.get("FORESHAPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     tool = shared / "tools" / "make_traces.py"
