@@ -55,6 +55,9 @@ def name(cloud) -> str:
         ("mode", "get"),
         ("mode", "list"),
         ("summary",),
+        ("workload", "list"),
+        ("workload", "show", "{name}"),
+        ("anomaly", "list"),
     ],
     ids=" ".join,
 )
