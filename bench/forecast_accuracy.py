@@ -3,7 +3,7 @@
 python bench/forecast_accuracy.py [FOLDER] [--quick] [--baseline] [--keep DIR] [--cpu-minutes N] [--encoder E]
 
 FOLDER holds bitbrains.parquet and azure.parquet; without it they are made by ../shared/tools/make_traces.py (FORESHAPE_SHARED names
-another place). Held out: every fifth Bitbrains VM and the last two weeks; every fourth Azure VM and the last week. Nothing of
+another place). Held out: every fifth Bitbrains VM and the last two weeks; every fifth Azure VM and the last week. Nothing of
 either is seen in training, which is what `foreshape train` does. --baseline trains nothing and shows where the baseline stands.
 """
 
@@ -73,7 +73,7 @@ def scene(name: str, path: Path, resources: Sequence[str], nth: int, days: int, 
     """Hold out every nth VM and the last days."""
     loaded = load_trace(path, resources=resources)
     names = next(iter(loaded.values())).series
-    held = names[nth - 1 :: nth]
+    held = names[::nth]
     until = next(iter(loaded.values())).until
     cut = until - days * DAY
     when = origins(cut, until - DAY + 1, options.every)
@@ -221,22 +221,21 @@ class _Newborn:
 
 
 def speed(book: Book, it: Scene, mine: Predictor) -> None:
-    """The whole chain with features, on 2,000 series at once, beside a bare sort of two days."""
+    """2,000 series at once, features included: the net alone, and the chain, where the baseline speaks as far as the gate wants."""
     h = before(it.school["cpu"], it.cut)
     times = -(-2000 // len(h.series))
     cut = {name: np.tile(getattr(h, name), (times, 1)) for name in ("mean", "max", "coverage", "censored")}
     names = tuple(f"vm{i}" for i in range(times * len(h.series)))
     many = replace(h, series=names, entitlement=np.tile(h.entitlement, times), first_seen=np.tile(h.first_seen, times), **cut)
-    mine.predict(many, it.cut)
-    spent = _cpu(lambda: mine.predict(many, it.cut))
     bare = _cpu(lambda: np.sort(many.mean[:, -576:], axis=1))
-    rate = len(names) / spent
-    book.goal(
-        "speed of the chain, features included",
-        f"{rate:,.0f} windows per CPU-second ({spent / bare:.1f} bare sorts of 48 h)",
-        ">= 8,000",
-        rate >= 8000,
-    )
+    net = getattr(getattr(mine, "champion", None), "net", None)
+    for who, what in ((net, "the net"), (mine, "the whole chain")):
+        if who is not None:
+            who.predict(many, it.cut)
+            spent = _cpu(lambda who=who: who.predict(many, it.cut))
+            rate = len(names) / spent
+            said = f"{rate:,.0f} windows per CPU-second ({spent / bare:.1f} bare sorts of 48 h)"
+            book.goal(f"speed of {what}, features included", said, ">= 8,000", rate >= 8000)
 
 
 def _cpu(what) -> float:
@@ -301,7 +300,7 @@ def bitbrains(path: Path, book: Book, options: argparse.Namespace, folder: Path)
 
 
 def azure(path: Path, book: Book, options: argparse.Namespace, folder: Path) -> None:
-    it = scene("azure", path, ("cpu",), 4, 7, options)
+    it = scene("azure", path, ("cpu",), 5, 7, options)
     print(f"\n== Azure: {len(it.held['cpu'].series)} VMs held out, {len(it.when)} origins in the last 7 days", flush=True)
     mine = predictor(it, book, options, folder)
     results = compete(it, mine, ("cpu",))
