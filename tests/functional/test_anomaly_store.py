@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from litestar.testing import TestClient
+from sqlalchemy import select, update
 
 from anomaly_support import START, fleet, history
 from foreshape_controller.errors import Invalid, NotFound
@@ -17,6 +18,8 @@ from foreshape_controller.model.group import Groups
 from foreshape_controller.model.server import ClusterView
 from foreshape_controller.model.workload import Profile, ReadWrite, WorkClass, Workload
 from foreshape_controller.store import Store
+from foreshape_controller.store.bins import vm_row
+from foreshape_controller.store.schema import MAXIMA, SUMS, bins, series, servers
 from foreshape_wire.codec import encode
 from foreshape_wire.order import Mode
 from store_support import T0, card, report, sample, settings
@@ -211,6 +214,42 @@ def test_counts_of_servers_are_not_judged(store, spiking):
     counts = replace(spiking, resource="servers")
     forecast = replace(Baseline().predict(spiking, spiking.until), resource="servers")
     assert Notice(store.anomalies, store.profiles, Histories(spiking)).adjust(forecast, scene_of(counts)) is forecast
+
+
+# --- the whole controller ------------------------------------------------------------------------------------------------
+
+
+def fill(store, y):
+    """History of servers vm-0, vm-1 … from T0 on, as reports of whole bins would have left it."""
+    names = [f"vm-{i}" for i in range(len(y))]
+    last = T0 + y.shape[1] * 300
+    store.history.append(report(1, last - 5, [sample(n) for n in names], cards=[card(n, cores=8.0) for n in names]), last)
+    with store.db.write() as conn:
+        number = {r.name: r.id for r in conn.execute(select(series.c.name, series.c.id))}
+        rows = [
+            vm_row(sample(n, float(y[i, k]), window_s=300.0), int(T0) + k * 300, number[n], 300)
+            for i, n in enumerate(names)
+            for k in range(y.shape[1])
+        ]
+        store.db.upsert(bins, ["bin", "series"], add=SUMS, most=MAXIMA).run(conn, rows)
+        conn.execute(update(series).values(first_seen=T0))
+        conn.execute(update(servers).values(first_seen=T0))
+    return last
+
+
+def test_a_controller_in_service_finds_an_anomaly_and_widens_the_plan_s_forecast(tmp_path):
+    clock = [T0]
+    program = build(settings(tmp_path), clock=lambda: clock[0])
+    y = np.minimum(np.nan_to_num(fleet(3, 8, gaps=0)), 1.5)
+    y[0, -2:] = 7.5
+    clock[0] = fill(program.store, y)
+    made = program.foresight.run_once(clock[0], program.store.inventory.view(clock[0]))["cpu"]
+    odd = {f.series for f in program.store.anomalies.list(going=True)}
+    assert "vm-0" in odd
+    assert not {"vm-1", "vm-2"} & odd
+    assert "spike since" in made.reason[made.row("vm-0")]
+    assert set(program.store.profiles.effective(clock[0])) == {"vm-0", "vm-1", "vm-2"}
+    program.store.close()
 
 
 # --- the API -----------------------------------------------------------------------------------------------------------
