@@ -112,6 +112,17 @@ def test_with_little_history_the_fleet_speaks_in_the_size_of_the_entitlement():
     assert 1.2 < found.steps[3, 0, MEDIAN] < 2.2, "the fleet uses a quarter of its entitlement; 6 of 36 bins say 0.3"
 
 
+def test_the_fleet_that_speaks_for_a_newborn_is_that_of_its_size_where_that_is_large_enough():
+    """20 small ones (4) use half of theirs, 20 large ones (16) a tenth: one new of 16 is expected at 1.6; of 64 nobody is known."""
+    past = history([*[noisy(2.0, spread=0.02)] * 20, *[noisy(1.6, spread=0.02)] * 20, np.full(864, np.nan), np.full(864, np.nan)])
+    past.entitlement[20:40], past.entitlement[40], past.entitlement[41] = 16.0, 16.0, 64.0
+    found = predict(past)
+    assert found.source[40:] == ("fleet", "fleet")
+    assert found.half_hours[40, -1, MEDIAN] == pytest.approx(1.6, abs=0.1)
+    assert found.half_hours[40, -1, HIGH] == pytest.approx(1.6, abs=0.2)
+    assert found.half_hours[41, -1, HIGH] == pytest.approx(32, abs=2), "all sizes pooled: half use a half of what they were sold"
+
+
 def test_without_any_data_anything_up_to_the_entitlement_may_come():
     found = predict(history([np.full(864, np.nan)]))
     assert found.source == ("entitlement",)
