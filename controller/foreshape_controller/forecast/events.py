@@ -102,14 +102,15 @@ def effect(told: Sequence[Curve], shares: Callable[[str], Floats], resource: str
     shares: [n] for a scope, how much of each series' demand is in it: 0 or 1 for servers, for groups by ``group_share``.
     An event on a share s of a group's demand multiplies the group's by 1 + s·(f − 1).
     """
-    mine = [(shares(c.influence.scope), c) for c in told if resource in c.influence.factors]
-    mine = [(share, c) for share, c in mine if share.any()]
-    rows = np.flatnonzero(np.logical_or.reduce([share > 0 for share, _ in mine])) if mine else np.zeros(0, np.intp)
+    mine = [c for c in told if resource in c.influence.factors]
+    inside = {scope: share for scope in {c.influence.scope for c in mine} if (share := shares(scope)).any()}
+    rows = np.flatnonzero(np.logical_or.reduce([share > 0 for share in inside.values()])) if inside else np.zeros(0, np.intp)
+    some = {scope: np.flatnonzero(share[rows] > 0) for scope, share in inside.items()}
     product = np.ones((len(rows), bins), np.float32)
-    for share, c in mine:
-        some = np.flatnonzero(share[rows] > 0)
-        change = share[rows[some], None] * c.share[None, :] * np.float32(c.influence.factors[resource] - 1)
-        product[some, c.first : c.first + len(c.share)] *= 1 + change
+    for c in (c for c in mine if c.influence.scope in inside):
+        hit = some[c.influence.scope]
+        change = inside[c.influence.scope][rows[hit], None] * c.share[None, :] * np.float32(c.influence.factors[resource] - 1)
+        product[hit, c.first : c.first + len(c.share)] *= 1 + change
     return Effect(rows, np.clip(product, 0, np.float32(FACTOR_MOST)))
 
 
