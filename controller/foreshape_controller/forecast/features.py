@@ -34,6 +34,12 @@ PERIODS = (6, 12, 24, 36, 48, 72, 96, 144, 288)
 CYCLES = (8, 12, 8, 6, 6, 4, 4, 4, 2)
 """How many of them are averaged."""
 
+PATTERN = 18
+"""Bins that a moment of the past is compared by; the newest count most, those 8 bins before them e times less."""
+
+NEAREST = 16
+"""Similar moments that are listened to."""
+
 PRIOR_WEIGHT = 2.0
 """Bins that the expected spread counts for: the spread of a series with two bins is not known to be nothing."""
 
@@ -89,8 +95,8 @@ class Windows:
 @dataclass(frozen=True, eq=False)
 class Features:
     """Of n windows, all in (value - middle) / spread. sequence: [n, PATCHES, CHANNELS] and table: [n, F], squashed;
-    levels: [n, 4, 13] quantiles of 2 h, 24 h, 48 h, 7 d. steps: [n, 6, experts, 13]. courses: [n, 48, 2] yesterday's and last week's
-    half-hours, with ``daily`` [n, 13], how a day differs from the one before. peak30m, peak24h: [n, experts, 13].
+    levels: [n, 4, 13] quantiles of 2 h, 24 h, 48 h, 7 d. steps: [n, 6, 4, 13]. courses: [n, 48, 2] yesterday's and last week's
+    half-hours, with ``daily`` [n, 13], how a day differs from the one before. peak30m, peak24h: [n, 4, 13].
     """
 
     sequence: Floats
@@ -169,6 +175,8 @@ class _Reading:
         self.carried, self.stale = _carried(self.near)
         self.half_hours, self.tops, self.known = _half_hours(self.mean, self.peak)
         self.miss, self.course = _periods(self.carried)
+        self.fading = _fading(self.carried)
+        self.alike, self.apart = _alike(self.near, self.carried)
 
     def features(self) -> Features:
         levels, daily = self._levels(), self._daily()
@@ -203,14 +211,14 @@ class _Reading:
         return np.nan_to_num(quantiles(change, LEVELS))
 
     def _steps(self) -> Floats:
-        """[n, 6, 3, 13]: what the last value, the last half-hour's mean and the best period say of each bin ahead."""
-        short = _rolling(self.near, HALF_HOUR)
+        """[n, 6, 4, 13]: the last value, the last bins' mean, the best period and similar moments, on each bin ahead."""
         season, errors = self._season()
         fans = []
         for ahead in range(1, HALF_HOUR + 1):
-            now = self.carried[:, -1:] + quantiles(_later(self.near, self.near, ahead), LEVELS)
-            calm = short[:, -1:] + quantiles(_later(self.near, short, ahead), LEVELS)
-            fans.append(np.stack([now, calm, season[:, ahead - 1, None] + errors], axis=1))
+            miss = quantiles(_later(self.near, self.near, ahead), LEVELS)
+            followed = quantiles(np.take_along_axis(self.near, self.alike + ahead, 1), LEVELS)
+            anchors = (self.carried[:, -1:] + miss, self.fading[:, 1:2] + miss, season[:, ahead - 1, None] + errors)
+            fans.append(np.stack([*anchors, followed], axis=1))
         return self._or_lately(np.stack(fans, axis=1))
 
     def _season(self) -> tuple[Floats, Floats]:
@@ -222,13 +230,14 @@ class _Reading:
         return self.course[np.arange(len(best)), best], quantiles(self.near[:, place[0]] - then, LEVELS)
 
     def _peak30m(self) -> Floats:
-        """[n, 3, 13]: past half-hours' peaks; the last value, and the last half-hour's, with what followed such."""
+        """[n, 4, 13]: past half-hours' peaks; the last value, and the last half-hour's, with what followed such; similar moments."""
         near = self.peak[:, -NEAR:]
         top = window_max(near, HALF_HOUR)
         now = near[:, -1:] if near is self.near else self._newest(near)
         after = top[:, 1::2] - near[:, :-HALF_HOUR:2]
         again = top[:, HALF_HOUR::2] - top[:, :-HALF_HOUR:2]
-        fans = (quantiles(top[:, ::2], LEVELS), now + quantiles(after, LEVELS), top[:, -1:] + quantiles(again, LEVELS))
+        alike = quantiles(np.take_along_axis(top, self.alike + 1, 1), LEVELS)
+        fans = (quantiles(top[:, ::2], LEVELS), now + quantiles(after, LEVELS), top[:, -1:] + quantiles(again, LEVELS), alike)
         return self._or_lately(np.stack(fans, axis=1))
 
     def _newest(self, near: Floats) -> Floats:
@@ -236,13 +245,17 @@ class _Reading:
         return np.take_along_axis(near, (NEAR - 1 - self.stale)[:, None], 1)
 
     def _peak24h(self) -> Floats:
-        """[n, 3, 13]: peaks of all days of the week; days as a whole; the last day's, as a day follows a day."""
+        """[n, 4, 13]: peaks of all days of the week; days as a whole; the last day's and the last two's, as a day follows a day."""
         days = window_max(self.tops, HALF_HOURS)
         whole = days[:, ::-1][:, ::HALF_HOURS]
-        last = np.fmax.reduce(self.tops[:, -HALF_HOURS:], axis=1, initial=-np.inf)
+        followed = [self._as_days_follow(bins) for bins in (HALF_HOURS, PATCHES)]
+        return self._or_lately(np.stack([quantiles(days, LEVELS), quantiles(whole, LEVELS), *followed], axis=1))
+
+    def _as_days_follow(self, half_hours: int) -> Floats:
+        """[n, 13]: the largest of the last half-hours times DAY_RATIO."""
+        last = np.fmax.reduce(self.tops[:, -half_hours:], axis=1, initial=-np.inf)
         last = np.where(np.isfinite(last), last, self.lately[:, -1]) * self.spread + self.middle
-        scaled = (np.outer(last, DAY_RATIO).astype(np.float32) - self.middle[:, None]) / self.spread[:, None]
-        return self._or_lately(np.stack([quantiles(days, LEVELS), quantiles(whole, LEVELS), scaled], axis=1))
+        return (np.outer(last, DAY_RATIO).astype(np.float32) - self.middle[:, None]) / self.spread[:, None]
 
     def _courses(self) -> Floats:
         """[n, 48, 2]: half-hours of the day ahead, as they were yesterday and a week ago; else the usual level (0)."""
@@ -264,7 +277,8 @@ class _Reading:
             np.asarray(two_hours, np.float32) / np.float32(4),
             np.asarray(tops, np.float32),
             *ahead,
-            _fading(self.carried),
+            self.fading,
+            self.apart,
         )
 
     def _facts(self) -> Floats:
@@ -337,15 +351,24 @@ def _later(values: Floats, then: Floats, ahead: int) -> Floats:
     return values[:, values.shape[1] - then.shape[1] + ahead :: 2] - then[:, :-ahead:2]
 
 
-def _rolling(near: Floats, width: int) -> Floats:
-    """Mean of the known ones of the last ``width`` bins: [n, T − width + 1]."""
-    known = np.isfinite(near)
-    total, count = np.where(known, near, 0), known.astype(np.float32)
-    ends = near.shape[1] - width + 1
-    sums = sum(total[:, i : i + ends] for i in range(width))
-    counts = sum(count[:, i : i + ends] for i in range(width))
-    mean: Floats = np.asarray(sums / counts, np.float32)
-    return mean
+def _alike(near: Floats, carried: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+    """The moments of the last two days most like the present one: bins [n, NEAREST], and how unlike the best and all of them are [n, 2].
+
+    A job that comes every 37 minutes, or after another one, is found without knowing its period.
+    """
+    moments = NEAR - HALF_HOUR - PATTERN + 1
+    distance = np.zeros((len(near), moments), np.float32)
+    for back in range(PATTERN):
+        last = PATTERN - 1 - back
+        off = carried[:, last : last + moments] - carried[:, -1 - back, None]
+        off *= off
+        off *= np.float32(np.exp(-back / 8))
+        distance += off
+    distance[~np.isfinite(near[:, PATTERN - 1 : PATTERN - 1 + moments])] = np.inf
+    nearest = np.argpartition(distance, NEAREST, axis=1)[:, :NEAREST]
+    apart = np.sqrt(np.take_along_axis(distance, nearest, 1))
+    told = np.stack([apart.min(axis=1), apart.mean(axis=1)], axis=1)
+    return nearest + PATTERN - 1, told
 
 
 def _periods(carried: Floats) -> tuple[Floats, Floats]:

@@ -14,9 +14,13 @@ from foreshape_controller.forecast.features import HALF_HOUR, Features
 from foreshape_controller.forecast.net.encoders import encoder
 from foreshape_controller.model.forecast import HALF_HOURS, LEVELS
 
-STEP_FANS, DAY_FANS, PEAK_FANS = 8, 8, 4
-"""Fans that are mixed: three experts of the next half-hour, four spans' quantiles and USUAL; these five, the last value, yesterday
-and last week; three of past peaks and USUAL."""
+STEP_FANS, DAY_FANS, PEAK_FANS = 9, 8, 5
+"""Fans that are mixed: four experts of the next half-hour, four spans' quantiles and USUAL; these five, the last value, yesterday
+and last week; four of past peaks and USUAL."""
+
+DAY_NARROWER = 2
+"""The day's part is so much narrower, and forgets more: a fleet has hundreds of half-hours for each day, and what is rare is soon
+learned by heart. It does not read bin by bin either."""
 
 USUAL = (-1.0, -0.9, -0.8, -0.6, -0.4, -0.2, 0.0, 0.3, 0.7, 1.2, 2.0, 3.0, 6.0)
 """A fan in units of the spread, for series too young to have one: what a few bins' own quantiles and errors lack is room."""
@@ -67,6 +71,18 @@ class Heads(NamedTuple):
     peak24h: Tensor
 
 
+class Trunk(nn.Module):
+    """Reads inputs into one vector: [n, width]."""
+
+    def __init__(self, width: int, blocks: int, dropout: float) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(Block(width, dropout) for _ in range(blocks)))
+        self.norm, self.drop = nn.LayerNorm(width), nn.Dropout(dropout)
+
+    def forward(self, read: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.blocks(self.drop(torch.relu(read)))))
+
+
 class Block(nn.Module):
     """A residual layer."""
 
@@ -82,42 +98,51 @@ class Block(nn.Module):
 
 
 class QuantileNet(nn.Module):
-    """Global: one net for all series and resources."""
+    """Global: one net for all series and resources. Two parts with nothing in common, the next half-hour and the day (``day_…``)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.forget = nn.Dropout(shape.forget)
+        q = len(LEVELS)
+        self.forget, self.day_forget = nn.Dropout(shape.forget), nn.Dropout(2 * shape.forget)
         self.table = nn.Linear(shape.table, shape.width)
         self.encoder = encoder(shape.encoder, shape.width)
-        self.blocks = nn.Sequential(*(Block(shape.width, shape.dropout) for _ in range(shape.blocks)))
-        self.norm, self.drop = nn.LayerNorm(shape.width), nn.Dropout(shape.dropout)
-        q = len(LEVELS)
+        self.trunk = Trunk(shape.width, shape.blocks, shape.dropout)
         self.steps = _head(shape.width, HALF_HOUR * (q + STEP_FANS))
-        self.half_hours = _head(shape.width, HALF_HOURS * (q + DAY_FANS))
-        self.peaks = _head(shape.width, 2 * (q + PEAK_FANS))
+        self.peak30m = _head(shape.width, q + PEAK_FANS)
+        narrow = shape.width // DAY_NARROWER
+        self.day_table = nn.Linear(shape.table, narrow)
+        self.day_trunk = Trunk(narrow, 1, min(0.5, 1.5 * shape.dropout))
+        self.day_half_hours = _head(narrow, HALF_HOURS * (q + DAY_FANS))
+        self.day_peak = _head(narrow, q + PEAK_FANS)
         self.usual: Tensor
         self.register_buffer("usual", torch.tensor(USUAL), persistent=False)
 
     def forward(self, batch: Batch) -> Heads:
-        read = self.table(self.forget(batch.table)) + self.encoder(self.forget(batch.sequence))
-        hidden = torch.relu(self.norm(self.blocks(self.drop(torch.relu(read)))))
-        n, q = len(hidden), len(LEVELS)
-        steps = self.steps(hidden).view(n, HALF_HOUR, q + STEP_FANS)
-        day = self.half_hours(hidden).view(n, HALF_HOURS, q + DAY_FANS)
-        peaks = self.peaks(hidden).view(n, 2, q + PEAK_FANS)
-        usual = self.usual.expand(n, 1, q)
+        usual = self.usual.expand(len(batch.table), 1, len(LEVELS))
         levels = torch.cat([batch.levels, usual], dim=1)
+        soon = self.trunk(self.table(self.forget(batch.table)) + self.encoder(self.forget(batch.sequence)))
+        later = self.day_trunk(self.day_table(self.day_forget(batch.table)))
         fans = torch.cat([batch.steps, levels[:, None].expand(-1, HALF_HOUR, -1, -1)], dim=2)
-        tops = torch.stack([torch.cat([peak, usual], dim=1) for peak in (batch.peak30m, batch.peak24h)], dim=1)
-        mixed = _mixed(peaks[..., q:], tops), peaks[..., :q]
-        both = _corrected(*mixed)
+        day, correction = _split(self.day_half_hours(later), HALF_HOURS, DAY_FANS)
         return Heads(
-            _corrected(_mixed(steps[..., q:], fans), steps[..., :q]),
-            _corrected(_day(day[..., q:], levels, batch), day[..., :q]),
-            both[:, 0],
-            both[:, 1],
+            _said(self.steps(soon), fans),
+            _corrected(_day(day, levels, batch), correction),
+            _said(self.peak30m(soon), torch.cat([batch.peak30m, usual], dim=1)[:, None])[:, 0],
+            _said(self.day_peak(later), torch.cat([batch.peak24h, usual], dim=1)[:, None])[:, 0],
         )
+
+
+def _split(said: Tensor, parts: int, fans: int) -> tuple[Tensor, Tensor]:
+    """A head's weights [n, parts, fans] and corrections [n, parts, 13]."""
+    shaped = said.view(len(said), parts, len(LEVELS) + fans)
+    return shaped[..., :fans], shaped[..., fans:]
+
+
+def _said(said: Tensor, fans: Tensor) -> Tensor:
+    """[n, k, 13] from a head's words and the fans [n, k, j, 13] that it mixes."""
+    weights, correction = _split(said, fans.shape[1], fans.shape[2])
+    return _corrected(_mixed(weights, fans), correction)
 
 
 def _head(width: int, outputs: int) -> nn.Linear:

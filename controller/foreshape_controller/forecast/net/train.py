@@ -17,7 +17,7 @@ import torch
 from foreshape_controller.errors import ModelError
 from foreshape_controller.forecast import features
 from foreshape_controller.forecast.net import weights
-from foreshape_controller.forecast.net.loss import losses, targets, total
+from foreshape_controller.forecast.net.loss import HEAD_WEIGHT, losses, targets, total
 from foreshape_controller.forecast.net.model import Batch, QuantileNet, Shape
 from foreshape_controller.forecast.net.sampler import LATE, Sample, Sampler, split
 from foreshape_controller.forecast.net.windows import Bank, bank
@@ -29,6 +29,9 @@ PHASES = ("grown", "young")
 FILES = {"grown": "net.npz", "young": "young.npz"}
 
 CHECKPOINT = "checkpoint"
+
+PARTS = {"soon": ("steps", "peak30m"), "day": ("half_hours", "peak24h")}
+"""The net's two parts, each kept as it was when it was best: the day's is the first to learn by heart."""
 
 TIMED = (5, 25)
 """Steps between which the speed is measured."""
@@ -136,7 +139,7 @@ class _State:
     steps: int = 0
     cpu_s: float = 0.0
     done_steps: int = 0
-    best: float = float("inf")
+    best: dict[str, float] = field(default_factory=dict)
     worse: int = 0
     now: float = float("nan")
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -257,14 +260,22 @@ class _School:
             loss, parts = self._loss(self.average, sample, np.random.default_rng((self.settings.seed, 4)))
         state = self.state
         state.now = float(loss)
-        if state.now < state.best:
-            state.best, state.worse = state.now, 0
-            state.scores[phase] = dict(zip(HEADS, parts.tolist(), strict=True))
-            self.best.load_state_dict(self.average.state_dict())
-        else:
-            state.worse += 1
+        scores = dict(zip(HEADS, parts.tolist(), strict=True))
+        better = [self._keep(phase, part, heads, scores) for part, heads in PARTS.items()]
+        state.worse = 0 if any(better) else state.worse + 1
         self._tell()
         self._save()
+
+    def _keep(self, phase: str, part: str, heads: tuple[str, ...], scores: Mapping[str, float]) -> bool:
+        """Whether one part of the net has never been better; then it is kept."""
+        loss = sum(weight * scores[head] for head, weight in zip(HEADS, HEAD_WEIGHT, strict=True) if head in heads)
+        if not loss < self.state.best.get(part, np.inf):
+            return False
+        self.state.best[part] = loss
+        self.state.scores.setdefault(phase, {}).update({head: scores[head] for head in heads})
+        kept, now = self.best.state_dict(), self.average.state_dict()
+        self.best.load_state_dict({name: (now if name.startswith("day_") == (part == "day") else kept)[name] for name in now})
+        return True
 
     def _tell(self) -> None:
         state = self.state
