@@ -187,7 +187,7 @@ def test_a_group_is_shown_with_its_members_and_with_the_units_of_all_that_is_for
         "servers (servers)",
     ]
     assert "has now" not in out
-    assert [a.path for a in api.asked] == ["/v1/forecasts/segment%3Aweb"], "nobody is asked for a server of that name"
+    assert not [a.path for a in api.asked if "/v1/servers" in a.path], "nobody is asked for a server of that name"
 
 
 # how it fails

@@ -12,6 +12,7 @@ from foreshape_controller.decide.segments import load_segments
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.reactive import Reactive
 from foreshape_controller.forecast.reconcile import expected
+from foreshape_controller.loops import foresight as module
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.model.forecast import HEADS, NO_FORECAST
@@ -26,10 +27,11 @@ SEGMENTS = load_segments("segments: {web: [{name: 'web-*'}]}\nzones: {assign: [{
 
 
 @pytest.fixture(autouse=True)
-def said():
+def said(monkeypatch):
     """What is logged, as data: printed with its traceback and all arrays in it, it would take minutes."""
-    with structlog.testing.capture_logs() as entries:
-        yield entries
+    log = structlog.testing.CapturingLogger()
+    monkeypatch.setattr(module, "_log", log)
+    return log.calls
 
 
 def cloud(n=6, hosts=3, bins=BINS):
@@ -175,7 +177,7 @@ def test_what_breaks_is_left_out_and_the_rest_goes_on(said):
     store.save = broken
     forecasts = foresight(store, hooks=hooks).run_once(NOW, store.cluster)
     assert len(forecasts["cpu"].series) == 6
-    assert {e["event"].split()[0] for e in said} == {"preparer", "adjuster", "observer", "store"}
+    assert {call.args[0].split()[0] for call in said} == {"preparer", "adjuster", "observer", "store"}
 
 
 class Breaks:

@@ -7,7 +7,6 @@ from typing import Any
 from foreshape_controller.cli import chart
 from foreshape_controller.cli.server import server_path
 from foreshape_controller.cli.view import ListView, Row, ago, moment
-from foreshape_controller.model.group import kind_of
 
 SHOWN = (0.05, 0.5, 0.95, 0.99)
 ALLOCATED = {"cpu": "cpu_allocated_cores", "memory": "memory_allocated_mib"}
@@ -58,7 +57,7 @@ class ForecastShow(ListView):
         return [row for fan in answer["fans"] for row in _rows(fan)]
 
     def text(self, answer: Any, parsed: Namespace) -> str:
-        group = kind_of(parsed.server)
+        group = _is_group(parsed.server)
         server = {} if group else self.app.client.get(server_path(parsed))
         who = f"{answer['series']} ({answer['servers']} servers now)" if group else f"{answer['name']} ({answer['server']})"
         lines = [f"{who}, forecast of {moment(answer['origin'])}"]
@@ -69,11 +68,18 @@ class ForecastShow(ListView):
         return "\n".join(lines)
 
 
+def _is_group(name: str) -> bool:
+    """Whether ``host:NAME`` or another kind of group was named."""
+    from foreshape_controller.model.group import kind_of  # noqa: PLC0415 - start-up time
+
+    return kind_of(name) is not None
+
+
 def _path(parsed: Namespace) -> str:
     """The API's path of the forecast of what was named."""
     from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
 
-    return f"/v1/forecasts/{segment(parsed.server)}" if kind_of(parsed.server) else server_path(parsed, "/forecast")
+    return f"/v1/forecasts/{segment(parsed.server)}" if _is_group(parsed.server) else server_path(parsed, "/forecast")
 
 
 def _fan_text(fan: Row, server: Row) -> list[str]:
