@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import msgspec
 from foreshape_lab import Agent, Bed, Controller, Guest, GuestSpec, Host, Record, Turn, Variant, Watch, nova_like
@@ -39,7 +38,6 @@ SEEN_QUIET, SEEN_BUSY = 0.17, 1.1
 QUIET_MIB = 16
 SMALL_CORES, ENOUGH_CORES = 0.5, BUSY_CORES
 
-FIRST_S = 3.0
 AHEAD_S = 6 * STEP_S
 """The forecast's half-hour."""
 
@@ -115,11 +113,12 @@ class Arm:
         """When it first had no more than a quiet guest needs; 0 when it never had."""
         return next((at for at, cores in self.record.cpu_given() if cores <= SMALL_CORES), 0.0)
 
-    def done_at_once(self, rise: float) -> float:
-        """Part of the work wanted in the first seconds of a recurrence that the guest got done."""
-        said = self.record.seen
-        during = [(s, s.at - before.at) for before, s in pairwise(said) if rise + 0.5 < s.at <= rise + FIRST_S]
-        return sum(min(s.got, s.want) * lasted for s, lasted in during) / (BUSY_CORES * sum(lasted for _, lasted in during))
+    def reflexes(self, rise: float) -> int:
+        """How often the agent itself gave CPU back under pressure while the load lasted."""
+        mine = "origin = 'reflex' and verdict = 'applied' and resource = 'cpu'"
+        rows = self.controller.rows(f"select count(*) n from outcomes where {mine} and at between ? and ?", rise, rise + BUSY_S)
+        count: int = rows[0]["n"]
+        return count
 
     def early_growth(self, rise: float) -> list[float]:
         """When it was decided to raise the CPU, in the half-hour before a rise."""

@@ -44,6 +44,9 @@ history_bins = 48
 memory_reserved_mib = 64
 tiers_file = {folder}/tiers.yaml
 default_mode = {mode}
+[learn]
+models_dir = {folder}/models
+train_at =
 [agents]
 join_ttl_s = 600
 [api]
