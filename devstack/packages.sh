@@ -13,7 +13,8 @@ missing() {
   while read -r name part _; do
     case "$name" in "#"* | "") continue ;; esac
     case " $parts " in *" $part "*) ;; *) continue ;; esac
-    dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q "ok installed" || echo "$name"
+    # no pipe into grep -q: it stops reading at the first match, and pipefail would then call the package missing
+    case "$(dpkg-query -W -f '${Status}' "$name" 2>/dev/null || true)" in *"ok installed"*) ;; *) echo "$name" ;; esac
   done <"$list"
 }
 
