@@ -40,6 +40,8 @@ from foreshape_controller.store import Store
 from foreshape_wire.order import Mode
 
 EXPIRE_EVERY_S = 10.0
+FORECAST_KEPT_S = 86400.0
+"""A forecast's own day is over by then."""
 LATE_S = 3600
 """A loop that could not run in time still runs, once, up to this late."""
 
@@ -67,6 +69,7 @@ class Program:
         """Pack closed bins; delete what is older than its retention."""
         s, now = self.settings, self.clock()
         self.store.history.compact(now, s.history.retention_days * 86400.0)
+        self.store.forecasts.tidy(now - FORECAST_KEPT_S)
         self.store.anomalies.tidy(now - s.history.retention_days * 86400.0)
         self.store.profiles.tidy(now - s.history.retention_days * 86400.0)
         self.store.journal.tidy(now, s.journal.hold_retention_h * 3600.0, s.journal.acting_retention_days * 86400.0)

@@ -69,3 +69,12 @@ def test_groups_are_added_up_forecast_and_kept(store):
         assert store.forecasts.latest("servers", name).steps[0, 0, 6] == pytest.approx(1, abs=0.05)
     assert past("cpu", "host:hv1")[[0, 79]] == pytest.approx([4.0, 4.0]), "the host itself says what it used, whoever it was"
     assert store.forecasts.latest("disk", "host:hv1").steps[0, 0, 6] == pytest.approx(1, abs=0.1), "1 KiB/s of its server"
+
+
+def test_the_forecast_of_who_left_is_forgotten_when_its_day_is_over(store):
+    then, now = T0 + 8 * STEP, T0 + 8 * STEP + DAY
+    view = store.inventory.view(then)
+    Foresight(store, Baseline, ForesightSettings(history_bins=50)).run_once(then, view)
+    assert store.forecasts.tidy(now - DAY) == 0
+    assert store.forecasts.tidy(now - DAY + 1) == 2 * 4 + 3 * 4 + 3, "two servers; host, project and zone, their counts too"
+    assert store.forecasts.latest("cpu", "vm-2") is None

@@ -1,7 +1,7 @@
 """The newest forecast of each series: what operators see as a fan, and what a restarted controller begins with."""
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from foreshape_controller.model.forecast import HALF_HOURS, LEVELS, Forecast
 from foreshape_controller.store.engine import Database
@@ -32,6 +32,11 @@ class Forecasts:
         ]
         with self._db.write() as conn:
             self._put.run(conn, rows)
+
+    def tidy(self, before: float) -> int:
+        """Forget series that nobody has forecast since: servers that left, groups that lost their last member. Returns how many."""
+        with self._db.write() as conn:
+            return int(conn.execute(delete(forecasts).where(forecasts.c.origin < before)).rowcount)
 
     def latest(self, resource: str, series: str) -> Forecast | None:
         """The newest forecast of one series: a Forecast of one row."""
