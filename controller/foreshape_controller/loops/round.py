@@ -44,7 +44,8 @@ class Round:
     @classmethod
     def of(cls, view: ClusterView, now: float, left: Sequence[Member], rules: Segments, classes: Mapping[str, str], size: int) -> "Round":
         here = [Member.of(s) for s in view.servers]
-        gone = [m for m in left if m.id not in {h.id for h in here}]
+        ids = {m.id for m in here}
+        gone = [m for m in left if m.id not in ids]
         present = grouped(here, rules, classes)
         groups = Groups({**present.of, **grouped(gone, rules, classes).of})
         return cls(view, now, present, groups, tuple(_batches(view, [*here, *gone], size)))
