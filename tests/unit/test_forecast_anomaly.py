@@ -208,6 +208,22 @@ def test_a_condition_that_is_a_habit_never_alarms():
     assert not find(holds, np.ones_like(holds), 1e-6).alarms.any()
 
 
+ABSURD = (np.inf, -np.inf, -5.0, 0.0, 3e38, np.nan, 1e-40)
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 9999), length=st.integers(1, WEEK), sold=st.sampled_from([0.0, 4.0, float("nan"), 1e30]))
+@pytest.mark.filterwarnings("error")
+def test_absurd_values_are_no_error_and_make_no_absurd_finding(seed, length, sold):
+    rng = np.random.default_rng(seed)
+    y = rng.lognormal(0, 10, (3, length)).astype(np.float32)
+    y[rng.random(y.shape) < 0.1] = rng.choice(ABSURD)
+    for f in detect(history(y, entitlement=sold)).found:
+        assert np.isfinite([f.strength, f.before]).all()
+        assert 0.5 <= f.confidence < 1
+        assert f.since < f.noticed
+
+
 # --- what follows ------------------------------------------------------------------------------------------------------
 
 

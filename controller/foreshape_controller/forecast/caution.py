@@ -56,9 +56,10 @@ def _by_row(forecast: Forecast, active: Sequence[Finding]) -> Mapping[int, list[
 def _wider(fan: Floats, stretch: Floats, floor: Floats) -> Floats:
     middle = fan[..., MEDIAN : MEDIAN + 1]
     upper = fan[..., MEDIAN + 1 :]
-    wide = np.maximum(middle + per_series(stretch, fan) * (upper - middle), per_series(floor, fan))
+    with np.errstate(over="ignore"):
+        wide = np.maximum(middle + per_series(stretch, fan) * (upper - middle), per_series(floor, fan))
     out = fan.copy()
-    out[..., MEDIAN + 1 :] = np.maximum(wide, upper)
+    out[..., MEDIAN + 1 :] = np.clip(wide, upper, np.finfo(np.float32).max)
     return out
 
 

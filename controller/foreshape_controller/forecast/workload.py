@@ -62,7 +62,7 @@ class _Days:
 
 @dataclass(frozen=True, eq=False)
 class _Levels:
-    """[n] each, over all days."""
+    """[n] each, over all days, in units of the largest value."""
 
     rest: Floats
     top: Floats
@@ -108,10 +108,13 @@ def _workload(work: str, confidence: float, days: int, share: float) -> Workload
 
 def _days(cpu: History) -> tuple[_Days, _Levels]:
     y = sane(cpu.mean)
+    most = np.fmax.reduce(y, axis=1, initial=np.finfo(np.float32).tiny)
+    y = y / most[:, None]
     y = y[:, y.shape[1] % BINS_PER_DAY :] if y.shape[1] >= BINS_PER_DAY else np.empty((len(y), 0), np.float32)
     n, days = len(y), y.shape[1] // BINS_PER_DAY
     edges = quantiles(y[:, ::2], (0.2, 0.99))
-    levels = _Levels(edges[:, 0], edges[:, 1], np.nan_to_num(cpu.entitlement))
+    with np.errstate(over="ignore"):  # beside nothing at all, what was sold is infinite
+        levels = _Levels(edges[:, 0], edges[:, 1], np.nan_to_num(cpu.entitlement) / most)
     day = y.reshape(n * days, BINS_PER_DAY)
     known = np.isfinite(day).sum(axis=1)
     spread = quantiles(day, (0.05, 0.5, 0.95))
