@@ -148,9 +148,14 @@ def recently(censored: Floats) -> Floats:
 
 def squash(values: Floats) -> Floats:
     """sign(x)·log(1 + |x|), unknown as 0: what asinh is used for, several times cheaper."""
-    known = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    known = zeroed(values)
     squashed: Floats = np.copysign(np.log(1 + np.abs(known)), known)
     return squashed
+
+
+def zeroed(values: Floats) -> Floats:
+    """Unknown as 0 (numpy's nan_to_num takes twice as long)."""
+    return np.where(np.isfinite(values), values, np.float32(0))
 
 
 def compute(windows: Windows) -> Features:
@@ -165,7 +170,7 @@ class _Reading:
     def __init__(self, windows: Windows) -> None:
         self.windows = windows
         day2 = quantiles(windows.mean[:, -NEAR:], LEVELS)
-        self.middle = np.nan_to_num(day2[:, LEVELS.index(0.5)])
+        self.middle = zeroed(day2[:, LEVELS.index(0.5)])
         self.spread = _spread(windows, self.middle)
         self.lately = (day2 - self.middle[:, None]) / self.spread[:, None]
         self.mean = (windows.mean - self.middle[:, None]) / self.spread[:, None]
@@ -198,7 +203,7 @@ class _Reading:
     def _or_lately(self, fan: Floats) -> Floats:
         """A fan [n, ..., 13] that can always be mixed: where it does not know, the last two days' quantiles."""
         lately = self.lately.reshape(len(fan), *(1,) * (fan.ndim - 2), -1)
-        return np.nan_to_num(np.where(np.isfinite(fan), fan, lately))
+        return zeroed(np.where(np.isfinite(fan), fan, lately))
 
     def _levels(self) -> Floats:
         spans = (self.near[:, -24:], self.near[:, -BINS_PER_DAY:], None, self.mean[:, :: WEEK // BINS_PER_DAY])
@@ -208,7 +213,7 @@ class _Reading:
     def _daily(self) -> Floats:
         """[n, 13]: half-hours' difference from a day before, over the week."""
         change = self.half_hours[:, HALF_HOURS:] - self.half_hours[:, :-HALF_HOURS]
-        return np.nan_to_num(quantiles(change, LEVELS))
+        return zeroed(quantiles(change, LEVELS))
 
     def _steps(self) -> Floats:
         """[n, 6, 4, 13]: the last value, the last bins' mean, the best period and similar moments, on each bin ahead."""
@@ -259,7 +264,7 @@ class _Reading:
 
     def _courses(self) -> Floats:
         """[n, 48, 2]: half-hours of the day ahead, as they were yesterday and a week ago; else the usual level (0)."""
-        return np.nan_to_num(np.stack([self.half_hours[:, -HALF_HOURS:], self.half_hours[:, :HALF_HOURS]], axis=2))
+        return zeroed(np.stack([self.half_hours[:, -HALF_HOURS:], self.half_hours[:, :HALF_HOURS]], axis=2))
 
     def _sequence(self) -> Floats:
         bins = squash(self.carried).reshape(-1, PATCHES, HALF_HOUR)
@@ -268,8 +273,8 @@ class _Reading:
 
     def _past(self) -> tuple[Floats, ...]:
         """Parts of the table that are values."""
-        two_hours = sum(np.nan_to_num(self.half_hours)[:, i::4] for i in range(4))
-        tops = np.maximum.reduce([np.nan_to_num(self.tops)[:, i::4] for i in range(4)])
+        two_hours = sum(zeroed(self.half_hours)[:, i::4] for i in range(4))
+        tops = np.maximum.reduce([zeroed(self.tops)[:, i::4] for i in range(4)])
         ahead = (self.half_hours[:, :HALF_HOURS], self.tops[:, :HALF_HOURS], self.tops[:, -HALF_HOURS:])
         return (
             self.miss,
@@ -284,7 +289,7 @@ class _Reading:
     def _facts(self) -> Floats:
         """[n, facts]: size, age, gaps, calendar, kind."""
         w = self.windows
-        sold = np.nan_to_num(w.entitlement)
+        sold = zeroed(w.entitlement)
         share = np.where(sold > 0, sold, np.float32(np.nan))
         sizes = [np.log(self.spread), np.log(np.maximum(sold, 1e-3)) * (sold > 0), sold > 0, w.group]
         ratios = [
@@ -315,7 +320,7 @@ def _spread(windows: Windows, middle: Floats) -> Floats:
     near = windows.mean[:, -NEAR:]
     known = np.isfinite(near)
     off = np.where(known, near - middle[:, None], 0)
-    sold = np.nan_to_num(windows.entitlement)
+    sold = zeroed(windows.entitlement)
     usual = 0.25 * middle + np.where(sold > 0, 0.05 * sold, 0) + np.asarray(LEAST_SPREAD, np.float32)[windows.kind]
     square = (off * off).sum(axis=1) + PRIOR_WEIGHT * usual**2
     spread: Floats = np.sqrt(square / (known.sum(axis=1) + PRIOR_WEIGHT)).astype(np.float32)
@@ -327,7 +332,7 @@ def _carried(near: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
     bins = near.shape[1]
     known = np.isfinite(near)
     place = np.maximum.accumulate(np.where(known, np.arange(bins, dtype=np.int32), np.int32(-1)), axis=1)
-    carried = np.nan_to_num(np.take_along_axis(near, np.maximum(place, 0), 1))
+    carried = zeroed(np.take_along_axis(near, np.maximum(place, 0), 1))
     return carried, np.minimum(bins - 1 - place[:, -1], bins - 1).astype(np.intp)
 
 

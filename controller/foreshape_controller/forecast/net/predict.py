@@ -15,8 +15,8 @@ from foreshape_controller.forecast.net.train import FILES
 from foreshape_controller.model.forecast import HALF_HOURS, HEADS, LEVELS, Forecast
 from foreshape_controller.model.history import Floats, History
 
-CHUNK = 1024
-"""Series read at once: what is made of them stays below 200 MiB."""
+CHUNK = 512
+"""Series read at once: what is made of them stays below 100 MiB, and near the processor."""
 
 Fans = tuple[Floats, Floats, Floats, Floats]
 

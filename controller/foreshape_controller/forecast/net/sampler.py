@@ -37,6 +37,9 @@ GROUPS = 0.15
 LARGEST = 3.0
 """A window counts by the root of its spread beside its series' scale; a spread beyond so many of those counts no more."""
 
+EVEN = 0.3
+"""Share of what is learned that counts every series alike: ranges must be right for the idle too."""
+
 SHARES = (0.35, 0.35, 0.15, 0.15)
 """Of cpu, memory, disk and net in what is looked at, where all are there."""
 
@@ -56,7 +59,8 @@ class Sampler:
     def __init__(self, data: Bank, rows: Rows, since: float = 0.0) -> None:
         self.data, self.rows, self.since = data, rows, since
         size = np.clip(data.weight[rows], 1e-3, 100.0) ** BIG_COUNTS
-        wanted, even = _shared(size, data, rows), _shared(np.ones_like(size), data, rows)
+        even = _shared(np.ones_like(size), data, rows)
+        wanted = (1 - EVEN) * _shared(size, data, rows) + EVEN * even
         self.chance = 0.5 * wanted + 0.5 * even
         self.worth = (wanted / self.chance).astype(np.float32)
 
