@@ -13,6 +13,7 @@ import pytest
 
 import trace_support as made
 from foreshape_controller.cli.main import main
+from foreshape_controller.replay.importers import blocks as importing
 from foreshape_controller.replay.trace_file import load_trace
 from trace_support import START, STEP
 
@@ -213,6 +214,13 @@ def test_what_cannot_be_imported_is_refused_in_words_and_leaves_nothing(
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path, capsys) -> None:
     assert run("--format", "azure-v1", made.azure(tmp_path / "az"), "--out", tmp_path / "no" / "t.parquet") == 1
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_more_than_fits_into_memory_is_refused_with_what_to_do(tmp_path: Path, out: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(importing, "MOST_ROWS", 7)
+    assert run("--format", "azure-v1", made.azure(tmp_path / "az"), "--out", out) == 1  # two VMs of four readings are eight
+    assert "more than 7 rows: choose some VMs with --vms" in capsys.readouterr().err
+    assert run("--format", "azure-v1", tmp_path / "az", "--out", out, "--vms", "aa==") == 0
 
 
 FULL = """

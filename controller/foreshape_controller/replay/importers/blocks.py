@@ -19,6 +19,9 @@ LARGEST = ("cpu_cores_max", "cpu_cap_cores", "mem_cap_mib")
 
 SHOWN = {"cpu_cores": "CPU", "cpu_cores_max": "CPU maxima", "mem_mib": "memory", "disk_kib_s": "disk", "net_kib_s": "network"}
 
+MOST_ROWS = 150_000_000
+"""Kept in memory until they are sorted, at some 40 bytes each."""
+
 Tell = Callable[[str], None]
 
 
@@ -60,11 +63,14 @@ def _joined(blocks: Iterable[Block]) -> Block:
     """One block of all, names sorted."""
     place: dict[str, int] = {}
     parts: list[Block] = []
+    count = 0
     for block in blocks:
+        if (count := count + len(block.t)) > MOST_ROWS:
+            raise TraceError(f"more than {MOST_ROWS} rows: choose some VMs with --vms")
         lookup = np.array([place.setdefault(n, len(place)) for n in block.names], np.int32)
         parts.append(Block((), lookup[block.code], block.t, block.values, block.weight))
     if not any(len(p.t) for p in parts):
-        raise TraceError("the source holds no rows")
+        raise TraceError("the source holds no rows, or none of the VMs asked for")
     names = sorted(place)
     order = np.empty(len(place), np.int32)
     for i, name in enumerate(names):
