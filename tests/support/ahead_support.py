@@ -42,7 +42,7 @@ AHEAD_S = 6 * STEP_S
 """The forecast's half-hour."""
 
 LIVE = bool(os.environ.get("FORESHAPE_AHEAD_LIVE"))
-EARLIER_DAYS, LEARNED_S = (0, 1.5 * DAY_BINS * STEP_S) if LIVE else (3, 0.0)
+EARLIER_DAYS, LEARNED_S = (0, 1.2 * DAY_BINS * STEP_S) if LIVE else (3, 0.0)
 """Days that the controllers are told of before the guests' own agents begin; or else how long the guests make their own past."""
 
 # Memory stays as it is: a balloon that takes it costs these guests more CPU than their quiet size has.
