@@ -7,6 +7,7 @@ forward for at most the reading of a sequence, its share is told, and no statist
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,9 @@ PATTERN = 18
 
 NEAREST = 16
 """Similar moments that are listened to."""
+
+BLOCK = 64
+"""Series whose moments are compared at once: so few stay in the processor's cache."""
 
 PRIOR_WEIGHT = 2.0
 """Bins that the expected spread counts for: the spread of a series with two bins is not known to be nothing."""
@@ -79,13 +83,13 @@ class Windows:
         peak = mean if self.peak is self.mean else self.peak[rows]
         return Windows(mean, peak, self.censored[rows], self.kind[rows], self.entitlement[rows], self.clock[rows], self.group[rows])
 
-    @property
+    @cached_property
     def age(self) -> npt.NDArray[np.intp]:
         """Bins since the first known one, at most a week: [n]; 0 without any."""
         known = np.isfinite(self.mean)
         return np.where(known.any(axis=1), self.mean.shape[1] - known.argmax(axis=1), 0)
 
-    @property
+    @cached_property
     def speaks(self) -> npt.NDArray[np.bool_]:
         """Where there is anything to look at: [n]."""
         enough: npt.NDArray[np.bool_] = np.isfinite(self.mean[:, -NEAR:]).sum(axis=1) >= LEAST
@@ -362,18 +366,24 @@ def _alike(near: Floats, carried: Floats) -> tuple[npt.NDArray[np.intp], Floats]
     A job that comes every 37 minutes, or after another one, is found without knowing its period.
     """
     moments = NEAR - HALF_HOUR - PATTERN + 1
-    distance = np.zeros((len(near), moments), np.float32)
+    distance = np.concatenate([_distance(carried[i : i + BLOCK], moments) for i in range(0, len(carried), BLOCK)])
+    distance[~np.isfinite(near[:, PATTERN - 1 : PATTERN - 1 + moments])] = np.inf
+    nearest = np.argpartition(distance, NEAREST, axis=1)[:, :NEAREST]
+    apart = np.sqrt(np.take_along_axis(distance, nearest, 1))
+    told = np.stack([apart.min(axis=1), apart.mean(axis=1)], axis=1)
+    return nearest + PATTERN - 1, told
+
+
+def _distance(carried: Floats, moments: int) -> Floats:
+    """[n, moments]: squared, from the present pattern."""
+    distance = np.zeros((len(carried), moments), np.float32)
     for back in range(PATTERN):
         last = PATTERN - 1 - back
         off = carried[:, last : last + moments] - carried[:, -1 - back, None]
         off *= off
         off *= np.float32(np.exp(-back / 8))
         distance += off
-    distance[~np.isfinite(near[:, PATTERN - 1 : PATTERN - 1 + moments])] = np.inf
-    nearest = np.argpartition(distance, NEAREST, axis=1)[:, :NEAREST]
-    apart = np.sqrt(np.take_along_axis(distance, nearest, 1))
-    told = np.stack([apart.min(axis=1), apart.mean(axis=1)], axis=1)
-    return nearest + PATTERN - 1, told
+    return distance
 
 
 def _periods(carried: Floats) -> tuple[Floats, Floats]:

@@ -27,6 +27,8 @@ USUAL = (-1.0, -0.9, -0.8, -0.6, -0.4, -0.2, 0.0, 0.3, 0.7, 1.2, 2.0, 3.0, 6.0)
 
 LOW, HIGH = LEVELS.index(0.1), LEVELS.index(0.9)
 
+MOST_LOGIT = 15.0
+
 NARROWEST = 0.05
 """A correction is measured by the mixture's own width, but at least this share of the series' spread."""
 
@@ -155,12 +157,18 @@ def _head(width: int, outputs: int) -> nn.Linear:
 
 def _mixed(logits: Tensor, fans: Tensor) -> Tensor:
     """[n, k, j] and [n, k, j, q] → [n, k, q]."""
-    return (torch.softmax(logits, dim=-1).unsqueeze(-1) * fans).sum(dim=2)
+    return (_shares(logits).unsqueeze(-1) * fans).sum(dim=2)
+
+
+def _shares(logits: Tensor) -> Tensor:
+    """Softmax over the last axis; torch's own is slow over so short an axis."""
+    parts = torch.exp(logits.clamp(-MOST_LOGIT, MOST_LOGIT))
+    return parts / parts.sum(dim=-1, keepdim=True)
 
 
 def _day(logits: Tensor, levels: Tensor, batch: Batch) -> Tensor:
     """[n, 48, q]: quantiles of the past and of the next half-hour, and yesterday's and last week's course with a day's usual change."""
-    weight = torch.softmax(logits, dim=-1)
+    weight = _shares(logits)
     fans = torch.cat([levels, batch.steps[:, -1, :1], batch.daily[:, None]], dim=1)
     shares = torch.cat([weight[..., :6], weight[..., 6:].sum(dim=-1, keepdim=True)], dim=-1)
     course = (weight[..., 6:] * batch.courses).sum(dim=-1, keepdim=True)
