@@ -28,6 +28,8 @@ SHARE = {Kind.SPIKE: 0.4, Kind.SHIFT: 0.4, Kind.FLAT: 0.1, Kind.DEAD: 0.1}
 """How the kinds divide it."""
 RECORDS = 0.7
 """Share of the spikes' rate for values that are the largest by far; the rest for values that are odd for their time."""
+WORTH = 0.5
+"""Share of the values beyond a spike's threshold that matter and are news (Bitbrains, Azure): thresholds may be lower for it."""
 MATTERS = 0.02
 """Of the entitlement: nothing smaller is worth an alarm."""
 MATTERS_UNSOLD = 0.05
@@ -150,6 +152,7 @@ class _Onset(NamedTuple):
 
 def _tests(sudden: Surprise, x: Floats, per_month: float) -> tuple[_Test, _Test]:
     """Two questions to each value: is it odd for this time of day, and is it the largest by far."""
+    per_month /= WORTH
     odd = _test(sudden.size, _compared(sudden), per_month * (1 - RECORDS))
     largest = _test(np.nan_to_num(x, nan=-1.0), np.isfinite(x), per_month * RECORDS, first=np.inf)
     return odd, replace(largest, normal=sudden.high)
