@@ -91,10 +91,10 @@ def test_both_are_asked_the_same_and_neither_sees_the_day_that_follows():
 
 
 def test_a_net_that_knows_more_passes_and_its_scores_are_beside_the_others():
-    found = examine(Knowing(), Knowing("baseline", shift=0.7), {"cpu": draws(series=60, days=9)}, plan(5))
+    found = examine(Knowing(), Knowing("baseline", shift=0.7), {"cpu": draws(series=60, days=7)}, plan(5))
     strata = {v.stratum for v in found.gate.verdicts}
     assert {"mid", "young", "group"} <= strata
-    assert {found.gate.verdict("cpu", "mid", h).weight for h in HEADS} == {1.0}
+    assert {found.gate.verdict("cpu", "mid", h).weight for h in ("steps", "half_hours", "peak30m")} == {1.0}
     wql = {s.predictor: s.wql for s in found.scores if (s.stratum, s.head) == ("mid", "half_hours")}
     assert set(wql) == {"net", "baseline", "naive", "model"}
     assert wql["net"] < min(wql["baseline"], wql["naive"])

@@ -37,6 +37,9 @@ LEAST_HELD_BACK = 3.0
 LEAST_TAUGHT = 2.0
 """Days before the held-back ones."""
 
+LEAST_ORIGINS = 12
+"""Of an examination, however few its days."""
+
 SHARE_HELD_BACK = 0.25
 """Of a short history."""
 
@@ -78,7 +81,7 @@ def teach(histories: Mapping[str, History], out: Path, lesson: Lesson, progress:
     work = lesson.work or out.with_name(f".{out.name}.work")
     taught = {r: masked(h, (masks or {}).get(r)) for r, h in known.items()}
     settings, report = _train(taught, work, lesson, times, progress)
-    plan = exam.Plan(times.taught_until, times.until, lesson.origins_per_day, lesson.examined_series, settings.seed)
+    plan = exam.Plan(times.taught_until, times.until, times.often(lesson), lesson.examined_series, settings.seed)
     _say(progress, "examination", report)
     found = exam.examine(_load(work), Baseline(), known, plan)
     shutil.rmtree(work / CHECKPOINT, ignore_errors=True)
@@ -114,6 +117,11 @@ class Times:
     taught_until: int
     until: int
     step_s: int
+
+    def often(self, lesson: Lesson) -> float:
+        """Origins a day: more where few days are held back."""
+        days = (self.until - self.taught_until) / (BINS_PER_DAY * self.step_s)
+        return max(lesson.origins_per_day, LEAST_ORIGINS / days)
 
 
 def split(histories: Mapping[str, History], lesson: Lesson) -> Times:
