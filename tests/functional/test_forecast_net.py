@@ -61,7 +61,7 @@ def test_training_writes_both_nets_and_nothing_else(taught):
     out, report = taught
     assert sorted(p.name for p in out.iterdir()) == ["net.npz", "young.npz"]
     assert report.series == 32
-    assert report.groups == 16  # 8 made up for each resource
+    assert report.groups == 16  # 8 made up for each resource: half as many as servers
     assert set(report.validation) == {"grown", "young"}
     assert not report.resumed
 
@@ -243,10 +243,10 @@ def test_an_unknown_encoder_or_device_is_said(tmp_path):
 
 def test_groups_are_sums_of_servers_and_never_validate():
     data = bank({"cpu": fleet(n=30)}, None, 1000, np.random.default_rng(0))
-    assert data.group.sum() == 8
+    assert data.group.sum() == 15
     held, taught = split(data, 0)
     assert not data.group[held].any()
-    assert data.group[taught].sum() == 8
+    assert data.group[taught].sum() == 15
     # 5 to 30 servers of weights 0.5 to 1.5: never smaller than half of five servers' entitlements
     assert (data.entitlement[data.group] >= 0.5 * 5 * 4.0).all()
 

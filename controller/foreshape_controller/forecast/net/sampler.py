@@ -31,7 +31,7 @@ FORGET_CLOCK = 0.25
 BIG_COUNTS = 0.5
 """A series' weight is its size to this power: costs are in cores, but a few large series must not be all that is learned."""
 
-GROUPS = 0.15
+GROUPS = 0.2
 """Share of groups: they are made of the same servers, and a net that learned mostly sums knows little of one server."""
 
 LARGEST = 3.0

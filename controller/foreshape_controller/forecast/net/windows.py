@@ -110,7 +110,7 @@ def _sums(h: History, rng: np.random.Generator) -> Iterable[History]:
     servers = np.asarray([i for i, name in enumerate(h.series) if ":" not in name], np.intp)
     if len(servers) < LEAST_MEMBERS:
         return
-    members = [_members(servers, rng) for _ in range(max(8, len(servers) // 5))]
+    members = [_members(servers, rng) for _ in range(max(8, len(servers) // 2))]
     known, carried = np.isfinite(h.mean), _bridged(h.mean)
     burst = None if h.max is h.mean else np.where(known, h.max - h.mean, 0)
     mean = np.stack([_total(carried, known, rows, w) for rows, w in members])
