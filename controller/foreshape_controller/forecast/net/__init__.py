@@ -9,6 +9,11 @@ try:
 except ImportError as missing:  # the demo and small installations
     raise ModelError("torch is not installed: pip install 'foreshape[learn]'") from missing
 
+from foreshape_controller.forecast.net.predict import Net
+from foreshape_controller.forecast.net.train import Progress, TrainReport, TrainSettings, train
+
+__all__ = ["Net", "Progress", "TrainReport", "TrainSettings", "train"]
+
 
 def _may_compile() -> bool:
     """Whether this process may run code that it wrote itself: a hardened service may not (MemoryDenyWriteExecute)."""
@@ -21,10 +26,5 @@ def _may_compile() -> bool:
 
 if not _may_compile():
     _torch.backends.mkldnn.set_flags(False)  # oneDNN writes its kernels at run time and fails there; torch's own are as fast for these nets
-
-from foreshape_controller.forecast.net.predict import Net
-from foreshape_controller.forecast.net.train import Progress, TrainReport, TrainSettings, train
-
-__all__ = ["Net", "Progress", "TrainReport", "TrainSettings", "train"]
 
 del _torch
