@@ -148,7 +148,12 @@ def test_a_challenger_that_is_better_everywhere_still_wins_where_a_worse_one_won
 @given(st.dictionaries(cells, st.floats(0.01, 5), min_size=1))
 def test_a_winner_is_never_clearly_worse_anywhere(ratios):
     assume(contest(ratios, Terms()).won)
-    assert max(ratios.values()) <= Terms().worst
+    assert all(ratio <= Terms().allowed(resource) for (resource, _), ratio in ratios.items())
+
+
+def test_disk_and_network_by_which_nothing_is_sized_may_vary_more():
+    assert contest({("cpu", "steps"): 0.8, ("disk", "peak24h"): 1.2}, Terms()).won
+    assert not contest({("cpu", "steps"): 0.8, ("disk", "peak24h"): 1.3}, Terms()).won
 
 
 # --- the time of the night ---
