@@ -155,6 +155,7 @@ def test_preparers_adjusters_and_observers_see_servers_and_groups_and_their_word
     def doubled(forecast, scene):
         assert forecast.series == scene.history.series
         assert scene.history.resource == forecast.resource
+        assert not any(s.startswith("overhead:") for s in forecast.series), "a part of a sum is nobody's series"
         return replace(forecast, **{head: 2 * getattr(forecast, head) for head in HEADS})
 
     hooks = Hooks(preparers=(halved,), adjusters=(doubled, doubled), observers=(lambda f, scene: seen.append((f, scene)),))

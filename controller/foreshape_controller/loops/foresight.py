@@ -148,8 +148,8 @@ class Foresight:
         known = read(self._store.history, batch, around.groups, resource, (around.now, self._settings.history_bins))
         totals.add(known.members, known.lives, around.groups.of)
         servers = self._look_ahead(known.servers, around) if known.servers.series else None
-        hosts = self._look_ahead(History.joined([known.hosts, known.overheads]), around)  # after: hooks know its servers by then
-        servers, whole = _agreed(servers, hosts, known, around.present)
+        hosts, overheads = self._hosts(known, around)  # after: hooks know its servers by then
+        servers, whole = _agreed(servers, hosts, overheads, known, around.present)
         if servers is not None:
             self._tell(servers, known.servers, around)
         self._tell(whole, known.hosts, around)
@@ -191,12 +191,23 @@ class Foresight:
 
     def _look_ahead(self, history: History, around: Round) -> Forecast:
         """Prepared, predicted, adjusted."""
-        measured = _scene(history, around)
+        return self._adjusted(self._predict(self._prepared(history, around), int(around.now)), history, around)
+
+    def _hosts(self, known: Known, around: Round) -> tuple[Forecast, Forecast]:
+        """Hosts, and their overheads: parts of a sum that nobody outside asks for, so that nothing hangs in there."""
+        asked = History.joined([self._prepared(known.hosts, around), known.overheads])
+        made, n = self._predict(asked, int(around.now)), len(known.hosts.series)
+        return self._adjusted(made.pick(range(n)), known.hosts, around), made.pick(range(n, len(made.series)))
+
+    def _prepared(self, history: History, around: Round) -> History:
         for prepare in self._hooks.preparers:
             history = _or_else(partial(prepare, _scene(history, around)), history, "preparer", prepare)
-        forecast = self._predict(history, int(around.now))
+        return history
+
+    def _adjusted(self, forecast: Forecast, measured: History, around: Round) -> Forecast:
+        scene = _scene(measured, around)
         for adjust in self._hooks.adjusters:
-            forecast = _or_else(partial(adjust, forecast, measured), forecast, "adjuster", adjust)
+            forecast = _or_else(partial(adjust, forecast, scene), forecast, "adjuster", adjust)
         return forecast
 
     def _predict(self, history: History, origin: int) -> Forecast:
@@ -229,16 +240,16 @@ def _or_else(work: Callable[[], _T], otherwise: _T, what: str, who: object) -> _
         return otherwise
 
 
-def _agreed(servers: Forecast | None, hosts: Forecast, known: Known, groups: Groups) -> tuple[Forecast | None, Forecast]:
-    """Servers and hosts reconciled; ``hosts`` carries the overheads behind them, which end here."""
-    n = len(known.hosts.series)
-    whole, overheads = hosts.pick(range(n)), hosts.pick(range(n, len(hosts.series)))
-    if NO_FORECAST in whole.source:
-        return servers, whole  # what was measured is not argued with
+def _agreed(
+    servers: Forecast | None, hosts: Forecast, overheads: Forecast, known: Known, groups: Groups
+) -> tuple[Forecast | None, Forecast]:
+    """Servers and hosts reconciled; the overheads end here."""
+    if NO_FORECAST in hosts.source:
+        return servers, hosts  # what was measured is not argued with
     row = {name: i for i, name in enumerate(known.hosts.series)}
     on = [row[groups.of[s][0]] for s in known.servers.series]
     parts = [p for p in (servers, overheads) if p is not None and p.series]
     if not parts:
-        return servers, whole
-    agreed = reconcile(whole, Forecast.joined(parts), np.array([*on, *known.overhead_of], np.intp))
+        return servers, hosts
+    agreed = reconcile(hosts, Forecast.joined(parts), np.array([*on, *known.overhead_of], np.intp))
     return (agreed.parts.pick(range(len(on))) if servers is not None else None), agreed.hosts
