@@ -130,6 +130,13 @@ def test_any_length_and_any_grid_is_read(taught):
         assert np.isfinite(net.predict(short, short.until).peak24h).all(), bins
 
 
+def test_counts_of_servers_are_nothing_it_was_taught(taught):
+    h = replace(fleet(n=2), resource="servers", series=("host:a", "project:b"))
+    f = Net.load(taught[0]).predict(h, h.until)
+    assert f.source == ("", "")
+    assert np.isnan(f.half_hours).all()
+
+
 def test_the_future_of_the_origin_is_not_looked_at(taught):
     h = fleet(n=4)
     origin = START + 4 * BINS_PER_DAY * 300

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from foreshape_controller.forecast.quantiles import quantiles, window_max
 from foreshape_controller.model.forecast import HALF_HOURS, LEVELS
-from foreshape_controller.model.history import BINS_PER_DAY, STEP_S, WATCHED, Floats, History
+from foreshape_controller.model.history import BINS_PER_DAY, GROUPS, STEP_S, WATCHED, Floats, History
 
 WEEK = 7 * BINS_PER_DAY
 """Bins of a window."""
@@ -128,8 +128,13 @@ def cut(history: History, origin: int, rows: slice) -> Windows:
         kind=np.full(len(mean), WATCHED.index(history.resource)),
         entitlement=history.entitlement[rows].astype(np.float32),
         clock=np.full(len(mean), clock),
-        group=np.asarray([":" in name for name in history.series[rows]], bool),
+        group=grouped(history.series[rows]),
     )
+
+
+def grouped(series: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    """Which of them are groups: [n]."""
+    return np.asarray([":" in name and name.partition(":")[0] in GROUPS for name in series], bool)
 
 
 def _week(values: Floats) -> Floats:

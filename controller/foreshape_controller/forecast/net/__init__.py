@@ -25,6 +25,7 @@ def _may_compile() -> bool:
 
 
 if not _may_compile():
-    _torch.backends.mkldnn.set_flags(False)  # oneDNN writes its kernels at run time and fails there; torch's own are as fast for these nets
+    # oneDNN writes its kernels at run time and fails there; torch's own are as fast for these nets
+    _torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
 
 del _torch

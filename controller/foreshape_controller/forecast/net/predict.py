@@ -13,7 +13,7 @@ from foreshape_controller.forecast.net.model import Batch, QuantileNet
 from foreshape_controller.forecast.net.sampler import YOUNG_BELOW
 from foreshape_controller.forecast.net.train import FILES
 from foreshape_controller.model.forecast import HALF_HOURS, HEADS, LEVELS, Forecast
-from foreshape_controller.model.history import Floats, History
+from foreshape_controller.model.history import WATCHED, Floats, History
 
 CHUNK = 512
 """Series read at once: what is made of them stays below 100 MiB, and near the processor."""
@@ -22,7 +22,7 @@ Fans = tuple[Floats, Floats, Floats, Floats]
 
 
 class Net:
-    """Predictor: a row it cannot speak for is NaN, and its source is empty."""
+    """Predictor: a row it cannot speak for is NaN, and its source is empty (all rows of what it was not taught, as counts of servers)."""
 
     name = "net"
 
@@ -40,7 +40,7 @@ class Net:
         fans = _empty(count)
         ages = np.zeros(count, np.intp)
         speaks = np.zeros(count, bool)
-        for first in range(0, count, CHUNK):
+        for first in range(0, count if history.resource in WATCHED else 0, CHUNK):
             rows = slice(first, min(first + CHUNK, count))
             windows = features.cut(history, origin, rows)
             ages[rows], speaks[rows] = windows.age, windows.speaks
@@ -94,5 +94,5 @@ def _empty(count: int) -> Fans:
 
 def _reason(age: int, speaks: bool) -> str:
     if not speaks:
-        return "too little data of the last two days"
+        return "too little data of the last two days, or nothing that a net was taught"
     return f"learned from the fleet; {age} bins of own history" if age < YOUNG_BELOW else "learned from the fleet and own history"

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshape_controller.errors import ModelError
-from foreshape_controller.forecast.features import WEEK, Windows, recently, sane
+from foreshape_controller.forecast.features import WEEK, Windows, grouped, recently, sane
 from foreshape_controller.model.history import BINS_PER_DAY, STEP_S, WATCHED, Floats, History
 
 Rows = npt.NDArray[np.intp]
@@ -107,7 +107,7 @@ def _chosen(h: History, until: int | None, limit: int, rng: np.random.Generator)
 
 def _sums(h: History, rng: np.random.Generator) -> Iterable[History]:
     """Random groups of servers, so that hosts and projects are nothing new."""
-    servers = np.asarray([i for i, name in enumerate(h.series) if ":" not in name], np.intp)
+    servers = np.flatnonzero(~grouped(h.series))
     if len(servers) < LEAST_MEMBERS:
         return
     members = [_members(servers, rng) for _ in range(max(8, len(servers) // 2))]
@@ -147,7 +147,7 @@ def _stacked(parts: list[History]) -> Bank:
     censored = np.nan_to_num(_laid([h.censored for h in parts], parts, first, bins)) * 255
     kinds = [np.full(len(h.series), WATCHED.index(h.resource)) for h in parts]
     kind = np.concatenate(kinds)
-    groups = np.asarray([":" in name for h in parts for name in h.series], bool)
+    groups = np.concatenate([grouped(h.series) for h in parts])
     sold = np.concatenate([h.entitlement for h in parts]).astype(np.float32)
     return Bank(mean, peak, censored.astype(np.uint8), kind, sold, groups, first, parts[0].step_s, *_sizes(mean, kind))
 
