@@ -27,6 +27,5 @@ def _may_compile() -> bool:
 if not _may_compile():
     # oneDNN writes its kernels at run time and fails there; torch's own are as fast for these nets
     _torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
-    # type: ignore[no-untyped-call]
 
 del _torch
