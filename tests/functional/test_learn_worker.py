@@ -281,3 +281,19 @@ def ended_late(apprentice: Apprentice) -> Told:
     found: list[Told] = []
     until(lambda: bool(found.extend([t for t in [apprentice.result()] if t]) or found), "the training ends", 200)
     return found[0]
+
+
+@WITH_TORCH
+@pytest.mark.timeout(120)
+def test_the_net_runs_where_a_service_may_not_write_its_own_code():
+    """The shipped unit sets MemoryDenyWriteExecute; PR_SET_MDWE (65) is the kernel's own word for it."""
+    script = (
+        "import ctypes, sys\n"
+        "if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(77)\n"
+        "import foreshape_controller.forecast.net, torch\n"
+        "torch.nn.functional.gelu(torch.nn.Linear(64, 64)(torch.randn(8, 64, requires_grad=True))).sum().backward()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False)
+    if done.returncode == 77:
+        pytest.skip("this kernel has no PR_SET_MDWE (Linux 6.3 or newer)")
+    assert done.returncode == 0, done.stderr
