@@ -7,7 +7,8 @@ from its own console, and the rise is told by the guest itself. Between two recu
 Times are compressed: a bin of 2 s stands for five minutes, the half-hour ahead is 12 s, the day 576 s. To find a period
 the forecaster needs somewhat more than a day of it. So that nobody waits for ten minutes, both controllers are told
 three earlier days of the same load before the agents start: over HTTPS, as an enrolled agent would report them. From then on
-everything is live. With FORESHAPE_AHEAD_LIVE=1 nothing is told and the guests run until their own past is long enough (14 minutes).
+everything is live. With FORESHAPE_AHEAD_LIVE=1 nothing is told and the guests run until their own past is long enough (14 minutes, on a
+machine without other work: what was learned under contention is noisy, and leaves less between two recurrences).
 """
 
 import time

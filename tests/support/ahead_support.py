@@ -38,9 +38,6 @@ SEEN_QUIET, SEEN_BUSY = 0.17, 1.1
 QUIET_MIB = 16
 SMALL_CORES, ENOUGH_CORES = 0.5, BUSY_CORES
 
-AHEAD_S = 6 * STEP_S
-"""The forecast's half-hour."""
-
 LIVE = bool(os.environ.get("FORESHAPE_AHEAD_LIVE"))
 EARLIER_DAYS, LEARNED_S = (0, 1.2 * DAY_BINS * STEP_S) if LIVE else (3, 0.0)
 """Days that the controllers are told of before the guests' own agents begin; or else how long the guests make their own past."""
@@ -121,15 +118,17 @@ class Arm:
         return count
 
     def early_growth(self, rise: float) -> list[float]:
-        """When it was decided to raise the CPU, in the half-hour before a rise."""
-        rows = self.controller.rows("select at, data from decisions where acting and at between ? and ? order by at", rise - AHEAD_S, rise)
+        """When it was decided to raise the CPU, in the quiet time before a rise."""
+        rows = self.controller.rows(
+            "select at, data from decisions where acting and at between ? and ? order by at", rise - PERIOD_S + BUSY_S, rise
+        )
         decided = [(r["at"], DECISION.decode(zlib.decompress(r["data"]))) for r in rows]
         return [at for at, d in decided if d.cpu.choice is Choice.GROW]
 
     def proven_growth(self, rise: float) -> list[Outcome]:
-        """Orders that raised the CPU to enough in that half-hour, as the agent proved them carried out."""
+        """Orders that raised the CPU to enough in that time, as the agent proved them carried out."""
         query = "select data from outcomes where origin = 'order' and verdict = 'applied' and resource = 'cpu' and at between ? and ?"
-        told = [OUTCOME.decode(r["data"]) for r in self.controller.rows(query, rise - AHEAD_S, rise)]
+        told = [OUTCOME.decode(r["data"]) for r in self.controller.rows(query, rise - PERIOD_S + BUSY_S, rise)]
         return [o for o in told if o.after >= ENOUGH_CORES > o.before and o.proof]
 
     def changed_by_forecast(self) -> int:
