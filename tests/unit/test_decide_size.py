@@ -70,6 +70,11 @@ def test_a_small_working_set_keeps_the_room_the_agent_insists_on():
     assert size(small, STANDARD).wanted == 164.0, "20 % of 100 are less than 64 MiB"
 
 
+def test_a_predicted_rise_of_memory_has_room_for_the_guests_kernel():
+    found = size(replace(MEMORY, peak=peak(3000), seen=replace(QUIET_MIB, overhead=100.0)), STANDARD)
+    assert (found.choice, found.target) == (Choice.GROW, 3104.0), "3000 of demand and 100 beside it, in granules of 16"
+
+
 def test_whole_vcpus_shrink_one_at_a_time_where_a_step_is_less():
     one_by_one = msgspec.structs.replace(STANDARD, cpu=msgspec.structs.replace(STANDARD.cpu, shrink_step_share=0.1))
     found = size(replace(CPU, allocation=4.0, levers=(HOTPLUG,), peak=peak(0.5)), one_by_one)

@@ -149,6 +149,7 @@ def test_what_the_guests_kernel_keeps_counts_as_in_use():
     vm = msgspec.structs.replace(vm, memory=msgspec.structs.replace(vm.memory, usable=Memory(2800.0)))
     seen = observe(history([[1000.0] * 40], resource="memory"), {"vm1": 3000.0}, [server(last=vm)], NOW)["vm1"]
     assert seen.latest == 1296.0, "4096 given, 2800 usable: 296 more than its demand are the kernel's own"
+    assert seen.overhead == 296.0
 
 
 def test_what_was_seen_lately_is_taken_from_the_right_bins():

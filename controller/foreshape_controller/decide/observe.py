@@ -44,7 +44,15 @@ def _seen(resource: str, server: Server, peaks: tuple[float, float, float], capp
         censored=capped or censored,
         confidence=confidence,
         age_s=max(0.0, age_s),
+        overhead=_overhead(resource, server.last),
     )
+
+
+def _overhead(resource: str, last: VmSample | None) -> float:
+    """What is in use beside the demand: forecasts speak of demand, allocations hold both."""
+    if resource != "memory" or last is None or last.memory is None:
+        return 0.0
+    return (last.memory.in_use - last.memory.demand).mib
 
 
 def _latest(resource: str, last: VmSample | None) -> tuple[float | None, bool, float]:

@@ -40,6 +40,8 @@ class Seen:
     confidence: float = 1.0
     age_s: float = 0.0
     """Seconds of history."""
+    overhead: float = 0.0
+    """What must be there beside the demand: memory that the guest's kernel keeps for itself."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def _reactive(facts: Facts, tier: Tier) -> float | None:
     if last is None:
         return None
     seen = PeakRange(median=last, wanted=last, quantile=1.0, source=NO_FORECAST, reason="last half-hour's maximum", age_s=facts.seen.age_s)
-    return _Case.of(replace(facts, peak=seen, held=facts.seen.hold_max), tier).choose().target
+    held = None if facts.seen.hold_max is None else facts.seen.hold_max + facts.seen.overhead
+    return _Case.of(replace(facts, peak=seen, held=held), tier).choose().target
 
 
 def bounds(facts: Facts, rules: ResourceRules) -> tuple[float, float]:
@@ -139,8 +142,14 @@ class _Case:
 
     @property
     def wanted(self) -> float:
-        """The predicted peak, but never less than the working set and its margin."""
-        return max(self.facts.peak.wanted if self.facts.peak else self.facts.allocation, self._working_set())
+        """The predicted peak and what must be there beside it, but never less than the working set and its margin."""
+        peak = self.facts.peak.wanted + self.facts.seen.overhead if self.facts.peak else self.facts.allocation
+        return max(peak, self._working_set())
+
+    @property
+    def used(self) -> float:
+        """The largest that was used in the hold time, and what must be there beside it."""
+        return (self.facts.seen.hold_peak or 0.0) + self.facts.seen.overhead
 
     def fit(self, amount: float) -> float:
         """Rounded up to what a lever can do, then clamped."""
@@ -204,8 +213,8 @@ class _Case:
     def _kept(self, goal: float) -> "tuple[_Case, float, tuple[str, str]]":
         """What must stay: the largest of the forecast, what was seen and what was wanted in the hold time. With the reason to hold."""
         hours = f"{self.rules.hold_s / 3600:.1f} h"
-        seen, held = self.fit(self.facts.seen.hold_peak or 0.0), self.fit(self.facts.held or 0.0)
-        case = self._asked("observed_high", seen <= goal, f"largest use of the last {hours}: {self._say(self.facts.seen.hold_peak or 0.0)}")
+        seen, held = self.fit(self.used), self.fit(self.facts.held or 0.0)
+        case = self._asked("observed_high", seen <= goal, f"largest use of the last {hours}: {self._say(self.used)}")
         case = case._asked(
             "hold_time", held <= goal, f"largest wanted in the last {hours}: {self._say(max(self.facts.held or 0.0, self.wanted))}"
         )
