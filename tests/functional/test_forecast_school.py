@@ -11,7 +11,7 @@ from foreshape_controller.forecast import folder, school
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.chain import Chain, load_champion
 from foreshape_controller.forecast.gate import MARGIN
-from foreshape_controller.forecast.school import Lesson, masked, recalibrate, split, teach
+from foreshape_controller.forecast.school import Lesson, masked, split, teach
 from foreshape_controller.model.forecast import HEADS
 from foreshape_controller.model.history import BINS_PER_DAY
 from learned_support import draws
@@ -64,8 +64,18 @@ def test_the_papers_say_what_was_done(taught):
     assert manifest.taught_until == until - 3 * 86400, "a quarter of seven days is less than the three that are needed"
     assert {s.predictor for s in manifest.scores} == {"net", "baseline", "naive", "model"}
     assert {s.resource for s in manifest.scores} == {"cpu", "disk"}
-    assert [p.phase for p in told][-2:] == ["examination", "written"]
+    phases = list(dict.fromkeys(p.phase for p in told))
+    assert phases == ["grown", "young", "examination", "written"]
+    assert [p.phase for p in told].index("examination") < max(i for i, p in enumerate(told) if p.phase == "grown"), "it goes on learning"
     assert not list(out.parent.glob(".*")), "nothing is left beside it"
+
+
+def test_what_was_examined_is_kept_beside_what_serves(taught):
+    examined, serving = load_champion(taught[0], examined=True), load_champion(taught[0])
+    history = taught[3]["cpu"]
+    before, now = (c.net.predict(history, history.until) for c in (examined, serving))
+    assert np.isfinite(before.steps).all()
+    assert not np.array_equal(before.steps, now.steps), "it went on learning with the held-back days"
 
 
 def test_every_verdict_has_a_reason_and_only_winners_have_weight(taught):
@@ -84,21 +94,6 @@ def test_the_champion_speaks_through_the_chain(taught):
             assert np.isfinite(fan).all()
             assert (fan >= 0).all()
             assert (np.diff(fan, axis=-1) >= 0).all()
-
-
-def test_it_can_be_calibrated_anew(taught):
-    out, _, _, histories = taught
-    champion = load_champion(out)
-    anew = recalibrate(champion, histories, Lesson(held_back_days=3, origins_per_day=3))
-    assert anew.corrections.cells
-    folder.rewrite(out, champion.gate, anew)
-    assert load_champion(out).calibration.corrections == anew.corrections
-
-
-def test_a_net_that_cannot_run_cannot_be_calibrated(taught):
-    silent = replace(load_champion(taught[0]), net=None, silence="torch is not installed")
-    with pytest.raises(ModelError, match="torch is not installed"):
-        recalibrate(silent, taught[3], Lesson())
 
 
 def test_the_days_after_the_end_are_not_looked_at(torch_net, tmp_path):

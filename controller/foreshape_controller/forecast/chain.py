@@ -15,7 +15,7 @@ import numpy.typing as npt
 from foreshape_controller.errors import ModelError
 from foreshape_controller.forecast.calibrate import Calibration, sizes
 from foreshape_controller.forecast.fans import CENSORED_LIFT, ROOM, per_series
-from foreshape_controller.forecast.folder import read_calibration, read_gate, verify
+from foreshape_controller.forecast.folder import EXAMINED, read_calibration, read_gate, verify
 from foreshape_controller.forecast.gate import blended, weights_of
 from foreshape_controller.forecast.prior import ENOUGH
 from foreshape_controller.forecast.quantiles import ordered
@@ -44,15 +44,19 @@ class Champion:
     silence: str = ""
 
 
-def load_champion(folder: Path) -> Champion:
-    """A model from its folder. ModelError if it is damaged; without torch it comes with a silent net."""
+def load_champion(folder: Path, *, examined: bool = False) -> Champion:
+    """A model from its folder. ModelError if it is damaged; without torch it comes with a silent net.
+
+    ``examined``: with the weights that had not seen the held-back days, for comparisons on those days.
+    """
     manifest = verify(folder)
     gate, calibration = read_gate(folder), read_calibration(folder)
     try:
         from foreshape_controller.forecast.net import Net  # noqa: PLC0415 - torch is behind it
     except (ImportError, ModelError):
         return Champion(manifest.id, None, gate, calibration, "torch is not installed")
-    return Champion(manifest.id, Net.load(folder), gate, calibration)
+    aside = folder / EXAMINED
+    return Champion(manifest.id, Net.load(aside if examined and aside.is_dir() else folder), gate, calibration)
 
 
 class Chain:

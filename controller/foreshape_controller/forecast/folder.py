@@ -23,6 +23,9 @@ FORMAT = 1
 
 MANIFEST, GATE, CALIBRATION = "manifest.json", "gate.json", "calibration.json"
 
+EXAMINED = "examined"
+"""Folder of the weights that had not seen the held-back days."""
+
 REMADE = "make it anew with: foreshape train"
 
 Content = TypeVar("Content", Gate, Corrections)

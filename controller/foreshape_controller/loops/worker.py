@@ -199,7 +199,7 @@ def _trimmed(history: History) -> History:
 
 
 def contend(job: Job, histories: Mapping[str, History], taught_until: float) -> Told:
-    """The challenger against the one in office, on the days that neither's weights were fitted on."""
+    """The challenger against the one in office, on the challenger's held-back days, both with the weights that were examined."""
     gc.collect()
     folder = Path(job.models_dir)
     challenger = load(folder / job.model)
@@ -214,10 +214,10 @@ def contend(job: Job, histories: Mapping[str, History], taught_until: float) -> 
 
 
 def load(folder: Path) -> Predictor:
-    """A model as it would serve, with the baseline behind it. Raises ModelError."""
+    """A model as it was examined, with the baseline behind it. Raises ModelError."""
     from foreshape_controller.forecast.chain import Chain, load_champion  # noqa: PLC0415 - torch is asked for only where a model is used
 
-    return Chain(Baseline(), load_champion(folder))
+    return Chain(Baseline(), load_champion(folder, examined=True))
 
 
 def _ratios(challenger: Predictor, champion: Predictor, history: History, since: float) -> dict[tuple[str, str], float]:

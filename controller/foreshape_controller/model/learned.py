@@ -119,7 +119,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     until: int
     """End of that data; held-back days included."""
     taught_until: int
-    """End of the days that weights were fitted on; what came after was held back for the gate and the calibration."""
+    """End of the days that the examined weights were fitted on; gate and calibration come from the held-back days after it, and the
+    weights that serve went on learning with those."""
     series: Mapping[str, int]
     """Series by resource."""
     seed: int

@@ -81,6 +81,8 @@ class TrainSettings:
     """Steps of the first phase; None: as many as the budget allows."""
     series_limit: int = 4000
     """Of each resource."""
+    start: str = ""
+    """Folder of weights to go on from, at a lower rate; they are kept where going on makes nothing better. Empty: from nothing."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,9 @@ class _School:
     def _phase(self, phase: str) -> None:
         """From where the state stands to the phase's end; its best average is written."""
         checks = self.held.draw(VALIDATION, phase == "young", np.random.default_rng((self.settings.seed, 2)))
+        if self.settings.start and not self.state.step:
+            self._take_over(weights.load(Path(self.settings.start) / FILES[phase]))
+            self._check(phase, checks)
         for step in self._steps(phase):
             self._learn(phase, step)
             self.state.step, self.state.done_steps = step + 1, self.state.done_steps + 1
@@ -188,12 +193,18 @@ class _School:
         weights.save(self.best, self.out / FILES[phase])
         self._next_phase()
 
+    def _take_over(self, net: QuantileNet) -> None:
+        """Go on with another net's weights. ModelError where its shape is another one's."""
+        if net.shape != self.net.shape:
+            raise ModelError(f"{self.settings.start} holds a net of another shape ({net.shape}): train from nothing")
+        for mine in (self.net, self.average, self.best):
+            mine.load_state_dict(net.state_dict())
+        self.optimizer = self._optimizer()
+
     def _next_phase(self) -> None:
         """The young net starts where the grown one ended."""
         state = self.state
-        self.net.load_state_dict(self.best.state_dict())
-        self.average.load_state_dict(self.best.state_dict())
-        self.optimizer = self._optimizer()
+        self._take_over(self.best)
         self.state = _State(state.phase + 1, cpu_s=self._cpu_s(), done_steps=state.done_steps, scores=state.scores)
         self._save()
 
@@ -233,8 +244,8 @@ class _School:
             self._tell()
 
     def _rate(self, phase: str, step: int) -> None:
-        """Warm up, then half a cosine; the young net starts lower, it has learned already."""
-        top = self.settings.rate * (1.0 if phase == PHASES[0] else 0.5)
+        """Warm up, then half a cosine; a net that has learned already starts lower."""
+        top = self.settings.rate * (1.0 if phase == PHASES[0] and not self.settings.start else 0.5)
         done = (step + 1) / (self.state.steps or GUESSED_STEPS)
         share = min(1.0, done / WARM_UP) * 0.5 * (1 + np.cos(np.pi * min(1.0, done)))
         for group in self.optimizer.param_groups:
