@@ -84,11 +84,6 @@ def examine(net: Predictor, baseline: Predictor, histories: Mapping[str, History
     return Findings(Gate(tuple(verdicts)), Calibration(Corrections(tuple(cells), newest)), tuple(scored), count)
 
 
-def refitted(net: Predictor, baseline: Predictor, history: History, plan: Plan, gate: Gate) -> Corrections:
-    """One resource's corrections for a gate that stands."""
-    return fitted(list(sit(net, baseline, history, plan)), gate).corrections
-
-
 def sit(net: Predictor, baseline: Predictor, history: History, plan: Plan) -> Iterator[Sitting]:
     """The sittings of one resource."""
     rng = np.random.default_rng(plan.seed)
