@@ -22,6 +22,7 @@ IN_CI = os.environ.get("CI", "") == "true"
 BED_TOOLS = ("libvirtd", "virsh", "qemu-system-x86_64", "ip", "busybox", "cpio", "gcc")
 """Programs that the bed of real hypervisors is made of; the packages stand in devstack/packages.txt."""
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # nets of the tests are small: threads that wait for each other cost more than they bring
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("default", deadline=None)
 settings.load_profile("ci" if IN_CI else "default")

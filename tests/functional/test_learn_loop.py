@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 from litestar.testing import TestClient
+from structlog.testing import capture_logs
 
 from core_support import until
 from foreshape_controller.decide.learning import Action
@@ -489,7 +491,17 @@ def test_too_few_servers_move_nothing(learn_with, store):
 # --- without torch, or told not to ---
 
 
-def test_without_torch_it_says_so_once_and_everything_else_works(tmp_path, store, monkeypatch, capsys):
+@pytest.fixture
+def logged():
+    """What is logged, whatever other tests have made of the log."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        yield lines
+    structlog.configure(**before)
+
+
+def test_without_torch_it_says_so_once_and_everything_else_works(tmp_path, store, monkeypatch, logged):
     find = importlib.util.find_spec
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
     learn = Learn.of(learning(tmp_path, headroom=False), store, BUILT_IN)
@@ -502,7 +514,7 @@ def test_without_torch_it_says_so_once_and_everything_else_works(tmp_path, store
     with pytest.raises(ModelError, match=r"install foreshape\[learn\]"):
         learn.train_now("")
     assert learn.standing().off == NO_TORCH
-    assert capsys.readouterr().out.count("learning is off") == 1
+    assert ["learning is off" in line["event"] for line in logged].count(True) == 1
 
 
 def test_told_not_to_learn_it_is_not_there(tmp_path, store):
