@@ -252,23 +252,23 @@ from foreshape_controller.model.history import History
 from foreshape_controller.replay.entrants import champion
 predictor = champion(Path(sys.argv[1])) if sys.argv[1] != "-" else Baseline()
 rng, said = np.random.default_rng(1), []
-for batch in range(int(sys.argv[2])):
-    mean = rng.gamma(2, 0.5, (1000, 4320)).astype(np.float32)
-    names = tuple(f"vm{batch}-{i}" for i in range(1000))
-    history = History("cpu", names, 0, mean, mean, np.ones_like(mean), np.zeros_like(mean), np.full(1000, 4, np.float32), np.zeros(1000))
+for batch in range(4 * int(sys.argv[2])):
+    mean = rng.gamma(2, 0.5, (250, 2016)).astype(np.float32)
+    names = tuple(f"vm{batch}-{i}" for i in range(250))
+    history = History("cpu", names, 0, mean, mean, np.ones_like(mean), np.zeros_like(mean), np.full(250, 4, np.float32), np.zeros(250))
     said.append(predictor.predict(history, history.until))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
 
 def memory(book: Book, model: Path | None, batches: int) -> None:
-    """So many thousand series of 15 days, batch by batch, in a process of its own."""
+    """So many thousand series in a process of its own, as a controller reads them: a week, batches of 250."""
     words = [sys.executable, "-c", MEMORY, str(model or "-"), str(batches)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"the memory run failed: {done.stderr[-500:]}")
     gib = float(done.stdout)
-    what = f"memory of {batches},000 series of 15 days, in batches of 1,000, all forecasts kept"
+    what = f"memory of {batches},000 series of a week, in batches of 250, all forecasts kept"
     book.goal(what, f"{gib:.2f} GiB at most", "<= 1.5 GiB at 30,000", gib <= 1.5)
 
 

@@ -145,8 +145,8 @@ def test_the_naive_forecast_answers_whatever_the_length(bins):
 
 
 def test_the_naive_forecast_says_now_and_its_errors():
-    """A walk of ±0 stays where it is; the baseline agrees within its own spread."""
+    """A walk of ±0 stays where it is; the baseline, which looks at three days and not at two, agrees within what a day's draws differ."""
     past = draws(series=3, days=3)
     naive, base = Naive().predict(past, int(NOW)), Baseline().predict(past, int(NOW))
     assert naive.steps[0, 0, 6] == pytest.approx(past.mean[0, -1], abs=0.5)
-    assert naive.half_hours[:, -1] == pytest.approx(base.half_hours[:, -1], abs=0.1)
+    assert naive.half_hours[:, -1] == pytest.approx(base.half_hours[:, -1], abs=0.2)

@@ -2,7 +2,7 @@
 
 For the next half-hour three simple experts speak for each series: its last value, the mean of its last two hours and
 itself a day ago, each with the errors it made over the last two days; the one that erred least weighs most. They are mixed
-with what followed similar moments of the past. For the day: quantiles of the last two days. Peaks of windows come from past
+with what followed similar moments of the past. For the day: quantiles of the last two days and of the week. Peaks of windows come from past
 windows' peaks, never from the steps' quantiles: the largest per-step 95 % quantile covers a true day peak 35–45 % of the time.
 Chain per series (domain.md §3): own history → shape of the fleet → entitlement, the reason stored with each.
 """
@@ -21,7 +21,11 @@ HALF_HOUR = 6
 """Bins of the short horizon."""
 
 WINDOW = 2 * BINS_PER_DAY
-"""Bins that quantiles and errors look back on: 48 h beat 24 h and 7 d for the day ahead."""
+"""Bins that errors look back on."""
+
+SPANS = ((WINDOW, 1 / 3), (7 * BINS_PER_DAY, 2 / 3))
+"""Bins whose quantiles are the day ahead's, and their weights. Alone, in wQL over a day: on 107 Bitbrains VMs in August a week beat two
+days by 11 % (CPU) and 8 % (memory), on sums of 20 by 13 % and 10 %; elsewhere the two are within 2 % of each other."""
 
 SHORT = 24
 """Bins of the short mean."""
@@ -77,11 +81,19 @@ class Baseline:
 
 def _own(past: Past) -> Fans:
     """What each series says of itself; NaN where it has no data."""
-    lately = quantiles(past.mean[:, -WINDOW:], LEVELS)
+    lately = _lately(past.mean)
     blocks = [_soon(past.mean[i : i + BLOCK], past.peak[i : i + BLOCK]) for i in range(0, len(past.mean), BLOCK)]
     steps, peak30m = (np.concatenate(parts) for parts in zip(*blocks, strict=True)) if blocks else _nothing()
     steps = np.where(np.isfinite(steps), steps, lately[:, None, :])
     return Fans(steps, _half_hours(steps, lately), peak30m, _peak24h(past.peak))
+
+
+def _lately(mean: Floats) -> Floats:
+    """[n, levels]: quantiles of the past; of the whole week where the last days are a gap."""
+    fans = [(quantiles(mean[:, -bins:], LEVELS), weight) for bins, weight in SPANS]
+    whole = fans[-1][0]
+    mixed = sum(weight * np.where(np.isfinite(fan), fan, whole) for fan, weight in fans)
+    return np.asarray(mixed, np.float32)
 
 
 def _nothing() -> tuple[Floats, Floats]:
