@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from foreshape_controller.forecast.quantiles import last_value, quantiles, rolling_mean, window_max
+from foreshape_controller.forecast.quantiles import last_value, quantiles, rolling_mean, variance, window_max
 from foreshape_controller.model.forecast import LEVELS
 from foreshape_controller.model.history import BINS_PER_DAY, Floats
 
@@ -57,7 +57,7 @@ def find(peak: Floats, horizon: int, short: int) -> Analogs | None:
     if moments < LEAST_MOMENTS:
         return None
     features = ((peak, 1.0), (rolling_mean(peak, short), 1.0), (window_max(peak, horizon), 1.0), (_yesterday(peak, horizon), 0.5))
-    spread = np.sqrt(_variance(peak)) + np.float32(1e-6)
+    spread = np.sqrt(variance(peak)) + np.float32(1e-6)
     distance = np.zeros((len(peak), moments), np.float32)
     for feature, weight in features:
         aligned = _padded(feature, peak.shape[1])
@@ -83,11 +83,3 @@ def _yesterday(peak: Floats, horizon: int) -> Floats:
 def _padded(feature: Floats, bins: int) -> Floats:
     """NaN in front, so that column t speaks of bin t."""
     return np.pad(feature, ((0, 0), (bins - feature.shape[1], 0)), constant_values=np.nan)
-
-
-def _variance(values: Floats) -> Floats:
-    known = np.isfinite(values)
-    count = np.maximum(known.sum(axis=1), 1)
-    mean = np.where(known, values, 0).sum(axis=1) / count
-    variance: Floats = (np.where(known, values - mean[:, None], 0) ** 2).sum(axis=1) / count
-    return variance

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from foreshape_controller.forecast import surprise, tails
 from foreshape_controller.forecast.caution import widen
+from foreshape_controller.forecast.quantiles import sane
 from foreshape_controller.forecast.runs import Runs, find
-from foreshape_controller.forecast.surprise import HOUR, Surprise, lag, sane
+from foreshape_controller.forecast.surprise import HOUR, Surprise, lag
 from foreshape_controller.model.anomaly import Finding, Findings, Kind, Mask
 from foreshape_controller.model.history import BINS_PER_DAY, Floats, History
 

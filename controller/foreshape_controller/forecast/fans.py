@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from foreshape_controller.forecast.quantiles import sane
 from foreshape_controller.model.history import Floats, History
 
 CENSORED_LIFT = 0.3
@@ -29,9 +30,9 @@ class Past:
     def before(cls, history: History, origin: int) -> "Past":
         """Cut a history at the origin; the bin that contains the origin is known as far as it has filled."""
         known = min(history.bins, max(0, -(-(origin - history.start) // history.step_s)))
-        mean = _sane(history.mean[:, :known])
+        mean = sane(history.mean[:, :known])
         lift = 1 + CENSORED_LIFT * np.nan_to_num(history.censored[:, :known])
-        peak = np.fmax(_sane(history.max[:, :known]), mean)
+        peak = np.fmax(sane(history.max[:, :known]), mean)
         entitlement = np.maximum(np.nan_to_num(history.entitlement), 0).astype(np.float32)
         return cls(mean * lift, peak * lift, entitlement, np.isfinite(mean).sum(axis=1))
 
@@ -41,11 +42,6 @@ class Past:
         seen = np.fmax.reduce(self.peak, axis=1, initial=0.0)
         bound: Floats = (ROOM * np.maximum(self.entitlement, seen)).astype(np.float32)
         return bound
-
-
-def _sane(values: Floats) -> Floats:
-    """Negative and infinite values are gaps: nothing that was measured looks like that."""
-    return np.where(np.isfinite(values) & (values >= 0), values, np.float32(np.nan)).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from foreshape_controller.forecast.quantiles import quantiles, window_max
+from foreshape_controller.forecast.baseline import DAY_RATIO
+from foreshape_controller.forecast.quantiles import quantiles, sane, window_max
 from foreshape_controller.model.forecast import HALF_HOURS, LEVELS
 from foreshape_controller.model.history import BINS_PER_DAY, GROUPS, STEP_S, WATCHED, Floats, History
 
@@ -49,9 +50,6 @@ PRIOR_WEIGHT = 2.0
 
 LEAST = 2
 """Known bins in the last two days before anything can be said."""
-
-DAY_RATIO = (0.3, 0.55, 0.7, 0.85, 0.95, 0.98, 1.0, 1.02, 1.07, 1.2, 1.45, 2.0, 3.4)
-"""Quantiles of (next day's peak / last day's peak), as the baseline has them."""
 
 LEAST_SPREAD = (1e-3, 2.0, 0.5, 0.5)
 """Of each resource of WATCHED: a spread below this is noise of the measurement (cores, MiB, KiB/s)."""
@@ -141,11 +139,6 @@ def _week(values: Floats) -> Floats:
     """[n, WEEK]: the end of a past of any length, NaN before it."""
     week = sane(values[:, -WEEK:])
     return np.pad(week, ((0, 0), (WEEK - week.shape[1], 0)), constant_values=np.nan)
-
-
-def sane(values: Floats) -> Floats:
-    """Negative and infinite values are gaps: nothing that was measured looks like that."""
-    return np.where(np.isfinite(values) & (values >= 0), values, np.float32(np.nan)).astype(np.float32, copy=False)
 
 
 def recently(censored: Floats) -> Floats:

@@ -71,3 +71,17 @@ def _sums(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64
 def ordered(fan: Floats) -> Floats:
     """The fan with levels that do not cross (last axis ascending): the nearest honest reading of a crossed one."""
     return np.sort(fan, axis=-1)
+
+
+def sane(values: Floats) -> Floats:
+    """Negative and infinite values are gaps: nothing that was measured looks like that."""
+    return np.where(np.isfinite(values) & (values >= 0), values, np.float32(np.nan)).astype(np.float32, copy=False)
+
+
+def variance(values: Floats) -> Floats:
+    """Of each row, NaN left out: [n]; 0 without a value."""
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(axis=1), 1)
+    mean = np.where(known, values, 0).sum(axis=1) / count
+    spread: Floats = (np.where(known, values - mean[:, None], 0) ** 2).sum(axis=1) / count
+    return spread

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from foreshape_controller.forecast.quantiles import quantiles
+from foreshape_controller.forecast.quantiles import quantiles, sane
 from foreshape_controller.model.forecast import HALF_HOURS, HEADS, LEVELS, Forecast
 from foreshape_controller.model.history import BINS_PER_DAY, GROUPS, RESOURCES, Floats, History
 from foreshape_controller.model.learned import Score
@@ -164,15 +164,11 @@ def bins_before(history: History, origin: int) -> int:
 def _past(history: History, origin: int, bins: int | None = None) -> Floats:
     """Means before the origin (the newest so many); what cannot have been measured is a gap."""
     known = min(bins_before(history, origin), history.bins)
-    return _sane(history.mean[:, 0 if bins is None else max(0, known - bins) : known])
-
-
-def _sane(values: Floats) -> Floats:
-    return np.where(np.isfinite(values) & (values >= 0), values, np.float32(np.nan))
+    return sane(history.mean[:, 0 if bins is None else max(0, known - bins) : known])
 
 
 def _bins(values: Floats, first: int, count: int) -> Floats:
-    part = _sane(values[:, first : first + count])
+    part = sane(values[:, first : first + count])
     return np.pad(part, ((0, 0), (0, count - part.shape[1])), constant_values=np.nan)
 
 

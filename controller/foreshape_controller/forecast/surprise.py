@@ -36,11 +36,6 @@ class Surprise:
     """What was judged, on the asinh scale; NaN = gap."""
 
 
-def sane(values: Floats) -> Floats:
-    """Negative and infinite values are gaps."""
-    return np.where(np.isfinite(values) & (values >= 0), values, np.float32(np.nan)).astype(np.float32)
-
-
 def level(values: Floats) -> Floats:
     """[n]: what counts as large for a series: its median, or a twentieth of its 95 % quantile where it rests most of the time."""
     some = quantiles(values[:, :: _stride(values)], (0.5, 0.95))

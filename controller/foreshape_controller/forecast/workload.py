@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from foreshape_controller.forecast.quantiles import quantiles
-from foreshape_controller.forecast.surprise import sane
+from foreshape_controller.forecast.quantiles import quantiles, sane
 from foreshape_controller.model.history import BINS_PER_DAY, Floats, History
 from foreshape_controller.model.workload import ReadWrite, WorkClass, Workload
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from foreshape_controller.errors import TraceError
 from foreshape_controller.forecast.fans import Fans, Past
-from foreshape_controller.forecast.quantiles import quantiles, rolling_mean, window_max
+from foreshape_controller.forecast.quantiles import quantiles, rolling_mean, variance, window_max
 from foreshape_controller.model.forecast import HALF_HOURS, LEVELS
 from foreshape_controller.model.history import BINS_PER_DAY, Floats, History
 from foreshape_controller.replay.backtest import before
@@ -197,7 +197,7 @@ def _features(mean: Floats, peak: Floats, entitlement: Floats) -> tuple[Floats, 
     lately = mean[:, -2 * DAY :]
     quartiles = quantiles(lately, (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99))
     level = np.nan_to_num(held(mean)[:, -1])
-    spread = np.sqrt(np.nan_to_num(_variance(lately)))
+    spread = np.sqrt(np.nan_to_num(variance(lately)))
     top = np.nan_to_num(np.fmax.reduce(peak, axis=1))
     scale = np.maximum(spread, np.maximum(0.001 * np.nan_to_num(entitlement), 0.01 * top) + np.float32(1e-6)).astype(np.float32)
     columns = [
@@ -211,11 +211,3 @@ def _features(mean: Floats, peak: Floats, entitlement: Floats) -> tuple[Floats, 
     features = (np.stack(columns, axis=1) - level[:, None]) / scale[:, None]
     share = np.stack([level / np.maximum(entitlement, 1e-6), scale / np.maximum(entitlement, 1e-6)], axis=1)
     return np.concatenate([features, share], axis=1).astype(np.float32), level.astype(np.float32), scale
-
-
-def _variance(values: Floats) -> Floats:
-    known = np.isfinite(values)
-    count = np.maximum(known.sum(axis=1), 1)
-    mean = np.where(known, values, 0).sum(axis=1) / count
-    variance: Floats = (np.where(known, values - mean[:, None], 0) ** 2).sum(axis=1) / count
-    return variance

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshape_controller.errors import ModelError
-from foreshape_controller.forecast.features import WEEK, Windows, grouped, recently, sane
+from foreshape_controller.forecast.features import WEEK, Windows, grouped, recently
+from foreshape_controller.forecast.quantiles import sane
 from foreshape_controller.model.history import BINS_PER_DAY, STEP_S, WATCHED, Floats, History
 
 Rows = npt.NDArray[np.intp]
