@@ -32,7 +32,7 @@ from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.learn import Learn
 from foreshape_controller.loops.notice import Notice
-from foreshape_controller.loops.plan import PlanLoop, PlanSettings
+from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
 from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.model.forecast import Predictor
 from foreshape_controller.notify import notify, watchdog_s
@@ -100,7 +100,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         hooks = Hooks(preparers=(calendar.prepare,), adjusters=(calendar.adjust, notice.adjust), observers=(notice.observe,))
     hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
     foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
-    plan_loop = PlanLoop(store, foresight, tiers, _of_plan(settings, PlanSettings), headroom=store.headroom.all)
+    sources = Sources(tiers=lambda: tiers, headroom=store.headroom.all)
+    plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings))
     app = create_app(
         Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock, learn=learn, segments=segments)
     )

@@ -14,7 +14,7 @@ from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.loops.aftermath import Aftermath
 from foreshape_controller.loops.calendar import Calendar
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
-from foreshape_controller.loops.plan import PlanLoop, PlanSettings
+from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
 from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.loops.words import compose
 from foreshape_controller.main import build
@@ -51,7 +51,7 @@ class Cloud:
         self.aftermath = Aftermath(self.calendar, self.store.events, self.store.history, Baseline, 2016)
         hooks = Hooks(preparers=(self.calendar.prepare,), adjusters=(self.calendar.adjust,))
         foresight = Foresight(self.store, Baseline, ForesightSettings(forecast_every_s=0.0), hooks=hooks)
-        self.loop = PlanLoop(self.store, foresight, BUILT_IN, PlanSettings(stale_after_s=60))
+        self.loop = PlanLoop(self.store, foresight, Sources(lambda: BUILT_IN), PlanSettings(stale_after_s=60))
 
     def tell(self, until, load=lambda at: USUAL, has=HAS):
         """Reports of every bin up to an instant; CPU demand of vm-1 is ``load``, of vm-2 as usual."""

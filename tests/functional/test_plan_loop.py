@@ -7,7 +7,7 @@ from decide_support import BALLOON, HOUR, NOW, MemoryStore, history, host, numbe
 from foreshape_controller.decide.tiers import BUILT_IN, load_tiers
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
-from foreshape_controller.loops.plan import PlanLoop, PlanSettings
+from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
 from foreshape_controller.model.history import BINS_PER_DAY
 from foreshape_controller.model.plan import Choice
 from foreshape_controller.model.server import ClusterView
@@ -33,7 +33,7 @@ def foreseen(store, **settings):
 
 
 def cycle(store, **settings):
-    plan = PlanLoop(store, foreseen(store), BUILT_IN, PlanSettings(**settings)).run_once(NOW, numbered())
+    plan = PlanLoop(store, foreseen(store), Sources(lambda: BUILT_IN), PlanSettings(**settings)).run_once(NOW, numbered())
     return plan, store.recorded[-1][1]
 
 
@@ -141,13 +141,13 @@ def test_each_tier_holds_for_its_own_time():
     vms = [server("vm1", tier="economy"), server("vm2", tier="standard")]
     store = world(vms, [[0.5] * BINS] * 2)
     store.wanted["cpu"], store.wanted_at = {"vm1": 3.9, "vm2": 3.9}, NOW - 2 * HOUR
-    plan = PlanLoop(store, foreseen(store), tiers).run_once(NOW)
+    plan = PlanLoop(store, foreseen(store), Sources(lambda: tiers)).run_once(NOW)
     assert {d.server: d.cpu.code for d in plan.decisions} == {"vm1": "peak_below", "vm2": "hold_time"}, "one hour and three"
 
 
 def test_a_forecast_is_used_again_until_it_is_old():
     store = world([server()], [[0.5] * BINS])
-    loop = PlanLoop(store, foreseen(store, forecast_every_s=300, slow_forecast_every_s=600), BUILT_IN)
+    loop = PlanLoop(store, foreseen(store, forecast_every_s=300, slow_forecast_every_s=600), Sources(lambda: BUILT_IN))
     for at in (NOW, NOW + 60, NOW + 299, NOW + 300, NOW + 600):
         loop.run_once(at)
     origins = {r: [at - NOW for of, at in saved_of_servers(store) if of == r] for r in ("cpu", "disk")}
@@ -158,7 +158,7 @@ def test_what_was_learnt_of_a_server_widens_its_margin():
     store = world([server(allocation=size_of(1.0, 4096))], [quiet_then_busy_every_day()])
     learnt = {"cpu": {"vm1": 3.0}}
     usual, wider = (
-        PlanLoop(store, foreseen(store), BUILT_IN, headroom=h).run_once(NOW).decisions[0].cpu.peak
+        PlanLoop(store, foreseen(store), Sources(lambda: BUILT_IN, headroom=h)).run_once(NOW).decisions[0].cpu.peak
         for h in (lambda resource: {}, lambda resource: learnt.get(resource, {}))
     )
     assert wider.wanted - wider.median == pytest.approx(3 * (usual.wanted - usual.median))
@@ -167,7 +167,7 @@ def test_what_was_learnt_of_a_server_widens_its_margin():
 def test_a_plan_reads_no_further_back_than_the_longest_hold():
     """Forecasts are there: six hours of memory's hold are 72 bins, and the one that they begin in."""
     store = world([server()], [[0.5] * BINS])
-    loop = PlanLoop(store, foreseen(store), BUILT_IN)
+    loop = PlanLoop(store, foreseen(store), Sources(lambda: BUILT_IN))
     loop.run_once(NOW)
     asked = []
     read = store.read

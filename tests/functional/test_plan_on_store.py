@@ -6,7 +6,7 @@ import pytest
 from foreshape_controller.decide.tiers import BUILT_IN
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.loops.foresight import Foresight
-from foreshape_controller.loops.plan import PlanLoop, PlanSettings
+from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
 from foreshape_controller.model.history import BINS_PER_DAY
 from foreshape_controller.model.plan import Choice
 from foreshape_controller.store import Store
@@ -42,7 +42,7 @@ def told(tmp_path_factory):
 
 
 def loop(store):
-    return PlanLoop(store, Foresight(store, Baseline), BUILT_IN, PlanSettings(stale_after_s=60))
+    return PlanLoop(store, Foresight(store, Baseline), Sources(lambda: BUILT_IN), PlanSettings(stale_after_s=60))
 
 
 def test_the_rise_that_is_about_to_come_is_ordered_before_it_comes(told):

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decide_support import HOTPLUG, NOW, history, host, numbered, sample, server, size_of
+from foreshape_controller.decide.known import Known, Limits
 from foreshape_controller.decide.observe import observe
 from foreshape_controller.decide.orders import Budget, orders_of
-from foreshape_controller.decide.plan import Known, Limits, make_plan
+from foreshape_controller.decide.plan import make_plan
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.model.history import RESOURCES
 from foreshape_controller.model.plan import Choice

@@ -1,16 +1,15 @@
 """One decision for every server that may be decided on: the facts put together, the rules asked, the host's capacity kept."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from foreshape_controller.decide.fit import Room, Terms, fit
+from foreshape_controller.decide.known import Known
 from foreshape_controller.decide.observe import observe
 from foreshape_controller.decide.peak import peak_range
 from foreshape_controller.decide.size import Facts, Seen, size
-from foreshape_controller.decide.tiers import BUILT_IN, Tiers
-from foreshape_controller.model.forecast import Forecast
 from foreshape_controller.model.history import RESOURCES, History
 from foreshape_controller.model.plan import Choice, Decision, Gate, PeakRange, Plan, Sizing
 from foreshape_controller.model.server import ClusterView, Host, Server
@@ -30,33 +29,6 @@ NOT_RUNNING = {
     DomainState.SHUTOFF: ("not_running", "it is switched off"),
     DomainState.CRASHED: ("not_running", "it has crashed"),
 }
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What holds for every host."""
-
-    stale_after_s: float = 60.0
-    cpu_ratio: float = 4.0
-    """Cores that may be allocated per CPU of a host."""
-    memory_reserved_mib: float = 512.0
-    """Memory of a host that no VM gets."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a plan is made from, beside the view."""
-
-    forecasts: Mapping[str, Forecast]
-    """By resource."""
-    histories: Mapping[str, History]
-    """By resource; series are server ids."""
-    tiers: Tiers = BUILT_IN
-    held: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """By resource and server: the largest wanted within the hold time."""
-    headroom: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """By resource and server: factor on the distance from the median to the tier's quantile; 1 where none is named."""
-    limits: Limits = field(default_factory=Limits)
 
 
 def make_plan(view: ClusterView, known: Known, now: float, ids: IdSource) -> Plan:

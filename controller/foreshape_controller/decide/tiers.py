@@ -42,13 +42,28 @@ def _memory(quantile: float, floor_share: float, margin_share: float) -> Resourc
 
 DEFAULTS: Mapping[str, Tier] = {
     "guaranteed": Tier(
-        name="guaranteed", weight=4.0, may_shrink=True, cpu=_cpu(0.99, 0.5, 0.25), memory=_memory(0.99, 0.75, 0.30), dead_band=0.10
+        name="guaranteed",
+        weight=4.0,
+        may_shrink=True,
+        cpu=_cpu(0.99, 0.5, 0.25),
+        memory=_memory(0.99, 0.75, 0.30),
+        throttle_order=3,
+        migrate_order=3,
+        violation_target=0.005,
     ),
     "standard": Tier(
-        name="standard", weight=2.0, may_shrink=True, cpu=_cpu(0.95, 0.1, 0.5), memory=_memory(0.95, 0.15, 0.20), dead_band=0.10
+        name="standard", weight=2.0, may_shrink=True, cpu=_cpu(0.95, 0.1, 0.5), memory=_memory(0.95, 0.15, 0.20), violation_target=0.01
     ),
     "economy": Tier(
-        name="economy", weight=1.0, may_shrink=True, cpu=_cpu(0.90, 0.05, 0.5), memory=_memory(0.90, 0.10, 0.15), dead_band=0.10
+        name="economy",
+        weight=1.0,
+        may_shrink=True,
+        cpu=_cpu(0.90, 0.05, 0.5),
+        memory=_memory(0.90, 0.10, 0.15),
+        throttle_order=1,
+        migrate_order=1,
+        violation_target=0.02,
+        may_reclaim=True,
     ),
 }
 
@@ -110,7 +125,7 @@ def dump_tiers(tiers: Tiers) -> dict[str, Any]:
 def _tier(name: str, body: dict[str, Any]) -> Tier:
     base: dict[str, Any] = msgspec.to_builtins(DEFAULTS.get(name, DEFAULTS["standard"]))
     only(body, tuple(k for k in base if k != "name"), f"tier {name}")
-    parts = {part: base[part] | _part(body.get(part), base[part], f"tier {name}, {part}") for part in ("cpu", "memory")}
+    parts = {part: base[part] | _part(body.get(part), base[part], f"tier {name}, {part}") for part in ("cpu", "memory", "price")}
     try:
         tier = msgspec.convert(base | body | parts | {"name": name}, Tier)
     except msgspec.ValidationError as e:

@@ -1,17 +1,19 @@
 """The decision cycle: read the world, look ahead, decide, write it down, and only then hand out orders."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Protocol, TypeAlias
 
 import structlog
 
+from foreshape_controller.decide.known import Known, Limits
 from foreshape_controller.decide.observe import WINDOW
 from foreshape_controller.decide.orders import Budget, orders_of
-from foreshape_controller.decide.plan import Known, Limits, make_plan
+from foreshape_controller.decide.plan import make_plan
 from foreshape_controller.decide.tiers import Tiers
+from foreshape_controller.model.cap import Cap
 from foreshape_controller.model.forecast import Forecast
 from foreshape_controller.model.history import RESOURCES, History
 from foreshape_controller.model.plan import Choice, Plan
@@ -80,9 +82,28 @@ class Foresees(Protocol):
     def run_once(self, now: float, view: ClusterView) -> Forecasts: ...
 
 
-def no_headroom(resource: str) -> Mapping[str, float]:  # noqa: ARG001
-    """Nobody has learnt any: every server's is 1."""
-    return {}
+@dataclass(frozen=True)
+class Sources:
+    """Who else is asked before each plan; what nobody answers stays as if nobody had been asked."""
+
+    tiers: Callable[[], Tiers]
+    """The policy in force: loaded from the file, adapted by feedback."""
+    headroom: Callable[[str], Mapping[str, float]] = lambda _resource: {}
+    """Of a resource, by server; a server that is not in it has 1."""
+    caps: Callable[[ClusterView, float], Mapping[str, Mapping[str, Cap]]] = lambda _view, _now: {}
+    """By resource and server."""
+    agreed: Callable[[float], Mapping[str, Mapping[str, float]]] = lambda _now: {}
+    """By resource and server: floors of servers that are being reclaimed."""
+    halts: Callable[[ClusterView, float], Mapping[str, tuple[str, str]]] = lambda _view, _now: {}
+    """By server: code and sentence."""
+    leads: Callable[[float], Mapping[str, Mapping[str, float]]] = lambda _now: {}
+    """By resource and server, seconds."""
+
+
+class Listener(Protocol):
+    """Somebody who wants to know what was decided, after it is in the journal; one that raises is logged and passed over."""
+
+    def __call__(self, plan: Plan, orders: tuple[Order, ...], view: ClusterView) -> None: ...
 
 
 class PlanLoop:
@@ -92,56 +113,70 @@ class PlanLoop:
         self,
         store: PlanStore,
         foresight: Foresees,
-        tiers: Tiers,
+        sources: Sources,
         settings: PlanSettings | None = None,
-        headroom: Callable[[str], Mapping[str, float]] = no_headroom,
+        listeners: Sequence[Listener] = (),
     ) -> None:
-        """``headroom``: of a resource, by server; a server that is not in it has 1."""
         self._store = store
         self._foresight = foresight
-        self._tiers = tiers
+        self._sources = sources
         self._settings = settings or PlanSettings()
-        self._headroom = headroom
+        self._listeners = listeners
 
     def run_once(self, now: float, ids: Callable[[str], str] = new_id) -> Plan:
         """View → forecasts → recent history → plan → orders → journal. Nothing is ordered that is not journalled first."""
         view = self._store.inventory.view(now)
+        tiers = self._sources.tiers()
         forecasts = self._foresight.run_once(now, view)
-        histories = self._read(view, now)
-        plan = make_plan(view, self._known(view, histories, forecasts, now), now, ids)
+        histories = self._read(view, tiers, now)
+        plan = make_plan(view, self._known(view, tiers, histories, forecasts, now), now, ids)
         orders = orders_of(plan, self._settings.budget, ids)
         self._store.journal.record(plan, orders)
         _log.info("plan", **summary(plan, orders))
+        for listener in self._listeners:
+            _told(listener, plan, orders, view)
         return plan
 
-    def _read(self, view: ClusterView, now: float) -> Histories:
+    def _read(self, view: ClusterView, tiers: Tiers, now: float) -> Histories:
         """What was measured lately: as far back as the longest hold time among the servers' tiers."""
         if not view.servers:
             return {}
-        tiers = {t.name: t for t in map(self._tiers.of, view.servers)}.values()
+        used = {t.name: t for t in map(tiers.of, view.servers)}.values()
         names = tuple(s.id for s in view.servers)
-        holds = {"cpu": max(t.cpu.hold_s for t in tiers), "memory": max(t.memory.hold_s for t in tiers)}
+        holds = {"cpu": max(t.cpu.hold_s for t in used), "memory": max(t.memory.hold_s for t in used)}
         return {r: self._store.history.read(r, names, now, self._bins(hold)) for r, hold in holds.items()}
 
     def _bins(self, hold_s: float) -> int:
         return max(WINDOW, ceil(hold_s / self._store.history.step_s) + 1)
 
-    def _known(self, view: ClusterView, histories: Histories, forecasts: Forecasts, now: float) -> Known:
+    def _known(self, view: ClusterView, tiers: Tiers, histories: Histories, forecasts: Forecasts, now: float) -> Known:
+        asked = self._sources
         return Known(
             forecasts=forecasts,
             histories=histories,
-            tiers=self._tiers,
-            held={r: self._held(r, view, now) for r in RESOURCES},
-            headroom={r: self._headroom(r) for r in RESOURCES},
+            tiers=tiers,
+            held={r: self._held(r, view, tiers, now) for r in RESOURCES},
+            headroom={r: asked.headroom(r) for r in RESOURCES},
             limits=self._settings.limits,
+            caps=asked.caps(view, now),
+            agreed=asked.agreed(now),
+            halts=asked.halts(view, now),
+            leads=asked.leads(now),
         )
 
-    def _held(self, resource: str, view: ClusterView, now: float) -> Mapping[str, float]:
+    def _held(self, resource: str, view: ClusterView, policy: Tiers, now: float) -> Mapping[str, float]:
         """The largest size wanted of each server within its own tier's hold time."""
-        tiers = {s.id: self._tiers.of(s) for s in view.servers}
+        tiers = {s.id: policy.of(s) for s in view.servers}
         holds = {server: (t.cpu if resource == "cpu" else t.memory).hold_s for server, t in tiers.items()}
         recent = {hold: self._store.journal.recent_wanted(resource, now - hold) for hold in set(holds.values())}
         return {server: recent[hold][server] for server, hold in holds.items() if server in recent[hold]}
+
+
+def _told(listener: Listener, plan: Plan, orders: tuple[Order, ...], view: ClusterView) -> None:
+    try:
+        listener(plan, orders, view)
+    except Exception as e:  # noqa: BLE001  whatever it is, the plan stands
+        _log.error("a listener failed; the plan stands", listener=type(listener).__name__, exc_info=e)
 
 
 def summary(plan: Plan, orders: tuple[Order, ...]) -> dict[str, object]:

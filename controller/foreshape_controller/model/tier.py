@@ -22,6 +22,22 @@ class ResourceRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """No shrink before a server has this much history."""
     margin_share: float = 0.0
     """Memory: room kept above the working set, as a share of it."""
+    ceiling_share: float = 0.0
+    """At most this multiple of the entitlement; 0: whatever the levers reach."""
+    step_s: float = 0.0
+    """Least time between two shrinks of one server."""
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a tier costs, in the operator's unit of money per hour."""
+
+    cpu_core: float = 0.0
+    """A core of the entitlement."""
+    memory_gib: float = 0.0
+    """A GiB of the entitlement."""
+    burst_cpu_core: float = 0.0
+    """A core above the entitlement, as long as the guest really has it."""
+    burst_memory_gib: float = 0.0
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +50,17 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     memory: ResourceRules
     dead_band: float = 0.10
     """Changes smaller than this share of the allocation are not worth an action."""
+    criticality: float = 1.0
+    """Multiplies the weight; an assignment may say another one for its servers."""
+    throttle_order: int = 2
+    """When a host is short, tiers with a lower number give first."""
+    migrate_order: int = 2
+    """Tiers with a lower number are moved away first."""
+    violation_target: float = 0.01
+    """Share of 5-minute bins in which demand may exceed the allocation: what headroom and hold adapt toward."""
+    may_reclaim: bool = False
+    """Whether idle and over-sized servers may be taken below their floor, after a notice to the owner."""
+    price: Price = Price()
 
 
 class Granules(msgspec.Struct, frozen=True, kw_only=True):

@@ -312,3 +312,114 @@ effects = Table(
     Column("factor", Float, nullable=False),
     Column("weight", Float, nullable=False),
 )
+
+# --- deciding ----------------------------------------------------------------------------------------------------------
+
+plan_tables = Table(
+    "plan_tables",  # all decisions of one plan as columns, a part per thousand servers
+    metadata,
+    Column("plan", String(64), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False, index=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+wishes = Table(
+    "wishes",  # the largest size that plans of five minutes wanted, all servers in one row
+    metadata,
+    Column("slot", BigInteger, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+caps = Table(
+    "caps",  # people's decisions to throttle somebody
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("scope", String(300), nullable=False, index=True),
+    Column("resource", String(16), nullable=False),
+    Column("amount", Float, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("until", Float, nullable=False, index=True),
+    Column("reason", Text, nullable=False),
+    Column("by", String(255), nullable=False, server_default=""),
+    Column("lifted_at", Float),
+    Column("lifted_why", Text, nullable=False, server_default=""),
+)
+
+reclaims = Table(
+    "reclaims",  # idle and over-sized servers, from the finding to the give-back
+    metadata,
+    Column("server", String(64), primary_key=True),
+    Column("resource", String(16), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("at", Float, nullable=False),  # when it came into this state
+    Column("data", LargeBinary, nullable=False),
+    Index("reclaims_by_state", "state"),
+)
+
+notices = Table(
+    "notices",  # what owners are told
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("project", String(255), nullable=False, index=True),
+    Column("server", String(64), nullable=False, server_default=""),
+    Column("kind", String(32), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("answered_at", Float),
+)
+
+transfers = Table(
+    "transfers",  # who gave and who got on a host that was short
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("plan", String(64), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("resource", String(16), nullable=False),
+    Column("giver", String(300), nullable=False),  # a segment's series, or tier:NAME where a server is in no segment
+    Column("taker", String(300), nullable=False),
+    Column("amount", Float, nullable=False),
+)
+
+needs = Table(
+    "needs",  # what no sharing could meet: somebody has to leave the host by then
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("resource", String(16), primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("deadline", Float, nullable=False),
+    Column("amount", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+halts = Table(
+    "halts",  # circuit breakers and second controllers: where nothing is ordered now
+    metadata,
+    Column("scope", String(300), primary_key=True),  # cloud, host:NAME, server:ID
+    Column("kind", String(32), primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("until", Float),
+    Column("reason", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+marks = Table(
+    "marks",  # how tiers did, added up per slot
+    metadata,
+    Column("slot", BigInteger, primary_key=True, autoincrement=False),
+    Column("tier", String(64), primary_key=True),
+    Column("resource", String(16), primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+tier_factors = Table(
+    "tier_factors",  # what feedback made of a tier's headroom and hold time
+    metadata,
+    Column("tier", String(64), primary_key=True),
+    Column("resource", String(16), primary_key=True),
+    Column("headroom", Float, nullable=False),
+    Column("hold", Float, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+)

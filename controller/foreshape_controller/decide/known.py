@@ -1,0 +1,49 @@
+"""What a plan is made from, beside the view of the world."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from foreshape_controller.decide.tiers import BUILT_IN, Tiers
+from foreshape_controller.model.cap import Cap
+from foreshape_controller.model.forecast import Forecast
+from foreshape_controller.model.group import Groups
+from foreshape_controller.model.history import History
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What holds for every host."""
+
+    stale_after_s: float = 60.0
+    cpu_ratio: float = 4.0
+    """Cores that may be allocated per CPU of a host."""
+    memory_reserved_mib: float = 512.0
+    """Memory of a host that no VM gets."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a plan is made from, beside the view."""
+
+    forecasts: Mapping[str, Forecast]
+    """By resource."""
+    histories: Mapping[str, History]
+    """By resource; series are server ids."""
+    tiers: Tiers = BUILT_IN
+    held: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By resource and server: the largest wanted within the hold time."""
+    headroom: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By resource and server: factor on the distance from the median to the tier's quantile; 1 where none is named."""
+    limits: Limits = field(default_factory=Limits)
+    caps: Mapping[str, Mapping[str, Cap]] = field(default_factory=dict)
+    """By resource and server: the hard cap in force. It lowers the ceiling, never below the floor."""
+    agreed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By resource and server: the floor in force instead of the tier's, of servers that are being reclaimed. Cores or MiB."""
+    halts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """By server: code and sentence of what forbids any change now (a circuit breaker, a second controller)."""
+    leads: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By resource and server: seconds from a decision until the guest has it, as its levers were measured."""
+    groups: Groups = field(default_factory=Groups)
+    """Who belongs to which segment, project, host, zone."""
+    group_forecasts: Mapping[str, Forecast] = field(default_factory=dict)
+    """By resource: the newest forecasts of groups (``host:NAME``, ``segment:NAME`` …)."""

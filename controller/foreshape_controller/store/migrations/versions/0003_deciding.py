@@ -1,0 +1,116 @@
+"""Deciding: plans as columns, caps, reclamation, notices, transfers, needs, halts, marks of tiers."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Add tables; nothing that was told is changed."""
+    op.create_table(
+        "plan_tables",
+        sa.Column("plan", sa.String(length=64), nullable=False),
+        sa.Column("part", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("plan", "part"),
+    )
+    op.create_index(op.f("ix_plan_tables_at"), "plan_tables", ["at"], unique=False)
+    op.create_table(
+        "wishes",
+        sa.Column("slot", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("slot"),
+    )
+    op.create_table(
+        "caps",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("scope", sa.String(length=300), nullable=False),
+        sa.Column("resource", sa.String(length=16), nullable=False),
+        sa.Column("amount", sa.Float(), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("by", sa.String(length=255), server_default="", nullable=False),
+        sa.Column("lifted_at", sa.Float(), nullable=True),
+        sa.Column("lifted_why", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_caps_scope"), "caps", ["scope"], unique=False)
+    op.create_index(op.f("ix_caps_until"), "caps", ["until"], unique=False)
+    op.create_table(
+        "reclaims",
+        sa.Column("server", sa.String(length=64), nullable=False),
+        sa.Column("resource", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("server", "resource"),
+    )
+    op.create_index("reclaims_by_state", "reclaims", ["state"], unique=False)
+    op.create_table(
+        "notices",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("project", sa.String(length=255), nullable=False),
+        sa.Column("server", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.Column("answered_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_notices_at"), "notices", ["at"], unique=False)
+    op.create_index(op.f("ix_notices_project"), "notices", ["project"], unique=False)
+    op.create_table(
+        "transfers",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("plan", sa.String(length=64), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("resource", sa.String(length=16), nullable=False),
+        sa.Column("giver", sa.String(length=300), nullable=False),
+        sa.Column("taker", sa.String(length=300), nullable=False),
+        sa.Column("amount", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_transfers_at"), "transfers", ["at"], unique=False)
+    op.create_table(
+        "needs",
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("resource", sa.String(length=16), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("deadline", sa.Float(), nullable=False),
+        sa.Column("amount", sa.Float(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("host", "resource"),
+    )
+    op.create_table(
+        "halts",
+        sa.Column("scope", sa.String(length=300), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("scope", "kind"),
+    )
+    op.create_table(
+        "marks",
+        sa.Column("slot", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("tier", sa.String(length=64), nullable=False),
+        sa.Column("resource", sa.String(length=16), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("slot", "tier", "resource"),
+    )
+    op.create_table(
+        "tier_factors",
+        sa.Column("tier", sa.String(length=64), nullable=False),
+        sa.Column("resource", sa.String(length=16), nullable=False),
+        sa.Column("headroom", sa.Float(), nullable=False),
+        sa.Column("hold", sa.Float(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("tier", "resource"),
+    )
