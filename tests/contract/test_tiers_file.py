@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from foreshape_controller.decide.tiers import BUILT_IN, load_tiers
-from foreshape_controller.model.tier import ResourceRules, Tier
+from foreshape_controller.model.tier import Price, ResourceRules, Tier
 
 pytestmark = pytest.mark.contract
 
 FILE = Path(__file__).parents[2] / "etc" / "foreshape" / "tiers.yaml"
-UNITLESS = {"may_shrink", "cpu", "memory"}
+PARTS = {"cpu": ResourceRules, "memory": ResourceRules, "price": Price}
 
 
 def test_the_file_holds_the_built_in_tiers():
@@ -22,11 +22,10 @@ def test_the_file_holds_the_built_in_tiers():
 def test_the_file_names_every_key_of_every_tier():
     content = yaml.safe_load(FILE.read_text())
     assert set(content) == {"default", "granules", "tiers", "assign"}
-    keys = {f.name for f in msgspec.structs.fields(Tier)} - {"name"}
     for name, tier in content["tiers"].items():
-        assert set(tier) == keys, name
-        for part in ("cpu", "memory"):
-            assert set(tier[part]) == {f.name for f in msgspec.structs.fields(ResourceRules)}, (name, part)
+        assert set(tier) == _keys(Tier) - {"name"}, name
+        for part, kind in PARTS.items():
+            assert set(tier[part]) == _keys(kind), (name, part)
 
 
 def test_every_key_is_explained_where_it_stands_first():
@@ -34,5 +33,9 @@ def test_every_key_is_explained_where_it_stands_first():
     first = {}
     for parts in lines:
         first.setdefault(parts[0].split(":")[0].strip(" -"), parts)
-    keys = {f.name for f in msgspec.structs.fields(ResourceRules)} | {"weight", "dead_band"}
+    keys = _keys(Tier).union(*map(_keys, PARTS.values())) - {"name", "cpu", "memory"}
     assert [k for k in sorted(keys) if len(first[k]) < 2] == []
+
+
+def _keys(kind):
+    return {f.name for f in msgspec.structs.fields(kind)}
