@@ -17,4 +17,5 @@ def peak_range(forecast: Forecast, row: int, quantile: float, headroom: float = 
         source=forecast.source[row],
         reason=forecast.reason[row],
         age_s=float(forecast.age_s[row]),
+        headroom=headroom,
     )

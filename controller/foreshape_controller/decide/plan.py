@@ -97,7 +97,7 @@ class _Gathered:
             return None
         tier = self.tiers[server.id]
         rules = tier.cpu if resource == "cpu" else tier.memory
-        return peak_range(self.known.forecasts[resource], row, rules.quantile, self._headroom(server, resource))
+        return peak_range(self.known.forecasts[resource], row, rules.quantile, rules.headroom * self._headroom(server, resource))
 
     def _headroom(self, server: Server, resource: str) -> float:
         return self.known.headroom.get(resource, {}).get(server.id, 1.0)

@@ -153,6 +153,7 @@ def _check(tier: Tier) -> None:
         _within(where + "shrink_step_share", rules.shrink_step_share, 0.001, 1)
         _within(where + "young_s", rules.young_s, 0, 365 * 24 * HOUR)
         _within(where + "margin_share", rules.margin_share, 0, 10)
+        _within(where + "headroom", rules.headroom, 0.25, 4)
 
 
 def _within(what: str, value: float, least: float, most: float) -> None:

@@ -96,7 +96,7 @@ class Sources:
     """By resource and server: floors of servers that are being reclaimed."""
     halts: Callable[[ClusterView, float], Mapping[str, tuple[str, str]]] = lambda _view, _now: {}
     """By server: code and sentence."""
-    leads: Callable[[float], Mapping[str, Mapping[str, float]]] = lambda _now: {}
+    leads: Callable[[ClusterView, float], Mapping[str, Mapping[str, float]]] = lambda _view, _now: {}
     """By resource and server, seconds."""
 
 
@@ -161,7 +161,7 @@ class PlanLoop:
             caps=asked.caps(view, now),
             agreed=asked.agreed(now),
             halts=asked.halts(view, now),
-            leads=asked.leads(now),
+            leads=asked.leads(view, now),
         )
 
     def _held(self, resource: str, view: ClusterView, policy: Tiers, now: float) -> Mapping[str, float]:

@@ -26,6 +26,8 @@ class PeakRange(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     """Why this link of the forecast chain spoke."""
     age_s: float
+    headroom: float = 1.0
+    """Factor on the distance from the median to the quantile that ``wanted`` holds: the server's times the tier's."""
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,8 @@ class ResourceRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """At most this multiple of the entitlement; 0: whatever the levers reach."""
     step_s: float = 0.0
     """Least time between two shrinks of one server."""
+    headroom: float = 1.0
+    """Factor on the distance from the predicted median to the quantile, beside each server's own; feedback adapts it."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
