@@ -49,6 +49,8 @@ class History:
     """Memory: [n, T], share of the bin's samples whose confidence was below one half (read from outside the guest)."""
     used: Floats | None = None
     """[n, T] what the host gave: cores used, MiB allocated; NaN in gaps. Demand is what was wanted."""
+    allocated: Floats | None = None
+    """[n, T] what it had; NaN in gaps. Read only where it is asked for."""
 
     @property
     def bins(self) -> int:
@@ -73,6 +75,7 @@ class History:
             first_seen=self.first_seen[at],
             doubtful=None if self.doubtful is None else self.doubtful[at],
             used=None if self.used is None else self.used[at],
+            allocated=None if self.allocated is None else self.allocated[at],
         )
 
     @classmethod

@@ -22,10 +22,11 @@ class Columns(NamedTuple):
     capped: str = ""
     doubt: str = ""
     used: str = ""
+    allocated: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(name for name in self[1:] if name)
+        return tuple(dict.fromkeys(name for name in self[1:] if name))
 
 
 COLUMNS: Mapping[str, Columns] = {
@@ -34,6 +35,9 @@ COLUMNS: Mapping[str, Columns] = {
     "disk": Columns("io", "io_s", "disk_kib", "disk_max"),
     "net": Columns("io", "io_s", "net_kib", "net_max"),
 }
+LIVED: Mapping[str, Columns] = {r: COLUMNS[r]._replace(allocated=f"{r}_alloc_sum") for r in ("cpu", "memory")}
+"""The same, and what each had."""
+
 READS = Columns("io", "io_s", "disk_kib", "disk_read_kib")
 """What was read of what disks moved; "largest" is no maximum here, but the sum of reads."""
 
@@ -121,4 +125,5 @@ class Grid:
             step_s=self.step,
             doubtful=per_second(at.doubt, 0.0) if at.doubt else None,
             used=per_second(at.used, np.nan) if at.used else None,
+            allocated=per_second(LIVED[resource].allocated, np.nan) if resource in LIVED and LIVED[resource].allocated in columns else None,
         )

@@ -15,7 +15,7 @@ from foreshape_controller.store import chunks as packed
 from foreshape_controller.store import seen
 from foreshape_controller.store.bins import bin_start, host_row, vm_row
 from foreshape_controller.store.engine import Database, Row
-from foreshape_controller.store.grid import COLUMNS, READS, Columns, Grid
+from foreshape_controller.store.grid import COLUMNS, LIVED, READS, Columns, Grid
 from foreshape_controller.store.inventory import Inventory
 from foreshape_controller.store.journal import Journal
 from foreshape_controller.store.schema import MAXIMA, SUMS, bins, chunks, series, servers
@@ -133,9 +133,16 @@ class HistoryStore:
 
         Names are servers' ids or ``host:NAME``; one that is not known has no data, no entitlement and age nothing.
         """
+        return self._read(resource, names, self._span(until, count), COLUMNS[resource])
+
+    def read_lived(self, resource: str, names: Sequence[str], until: float, count: int) -> History:
+        """The same of CPU or memory, and what each had (``allocated``)."""
+        return self._read(resource, names, self._span(until, count), LIVED[resource])
+
+    def _read(self, resource: str, names: Sequence[str], span: tuple[int, int], wanted: Columns) -> History:
         with self._db.read() as conn:
             known = _series(conn, names)
-            grid = self._filled(conn, COLUMNS[resource], self._span(until, count), names, known)
+            grid = self._filled(conn, wanted, span, names, known)
             entitled = self._sold(conn, resource, names)
         first_seen = np.array([known[n].first_seen if n in known else float(grid.end) for n in names])
         return grid.history(resource, np.array([entitled.get(n, np.nan) for n in names], dtype=np.float32), first_seen)

@@ -213,6 +213,7 @@ outcomes = Table(
     Column("stray", Boolean, nullable=False),  # of an order that is unknown, or not this host's
     Column("data", LargeBinary, nullable=False),
     Index("outcomes_by_server", "server", "origin", "at"),
+    Index("outcomes_by_time", "at"),
 )
 
 counters = Table("counters", metadata, Column("name", String(64), primary_key=True), Column("value", BigInteger, nullable=False))

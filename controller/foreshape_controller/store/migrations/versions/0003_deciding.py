@@ -8,7 +8,8 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add tables; nothing that was told is changed."""
+    """Add tables and an index; nothing that was told is changed."""
+    op.create_index("outcomes_by_time", "outcomes", ["at"], unique=False)
     op.create_table(
         "plan_tables",
         sa.Column("plan", sa.String(length=64), nullable=False),
