@@ -4,7 +4,7 @@ import msgspec
 
 from foreshape_agent.domain_xml import Card
 from foreshape_wire.quantity import Cores, Memory, Size
-from foreshape_wire.reading import Capability, DomainState, LeverName
+from foreshape_wire.reading import RESIZERS, Capability, DomainState, LeverName
 
 LEAST_CORES = 0.05
 LEAST_MIB = 64.0
@@ -24,7 +24,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 def capabilities(card: Card, moment: Moment) -> tuple[Capability, ...]:
     """All five levers. Memory ranges are the domain's total, so that they compare with targets."""
     if moment.state is not DomainState.RUNNING:
-        return tuple(Capability(lever=lever, reason=f"domain is {moment.state.value}") for lever in LeverName)
+        return tuple(Capability(lever=lever, reason=f"domain is {moment.state.value}") for lever in RESIZERS)
     return (_quota(card, moment), _guest(card, moment), _hotplug(card, moment), _balloon(card), _virtio(card))
 
 

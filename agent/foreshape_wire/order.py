@@ -5,8 +5,8 @@ from typing import Annotated
 
 import msgspec
 
-from foreshape_wire.ids import CauseKey, HostName, Name, OrderKey, PlanKey, ServerKey, Text
-from foreshape_wire.quantity import Amount, Cores, Count, Instant, Memory, Seconds, Size
+from foreshape_wire.ids import CauseKey, HostName, Label, Name, OrderKey, PlanKey, ServerKey, Text
+from foreshape_wire.quantity import Amount, Cores, Count, Factor, Instant, Memory, Seconds, Size
 from foreshape_wire.reading import LeverName, Resource
 
 MAX_SERVERS = 20_000
@@ -41,12 +41,38 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     reason: Text
 
 
+class HardCap(msgspec.Struct, frozen=True, kw_only=True):
+    """At most so much, until then: a decision of people (``foreshape cap``). It ends by itself, also where nobody can be asked."""
+
+    cause: CauseKey
+    """The cap's id."""
+    resource: Resource
+    amount: Amount
+    """Of the whole server: cores, MiB, 1/s or KiB/s. Its disks, or its interfaces, share it in equal parts."""
+    until: Instant
+    """By the controller's clock. In the past: it has ended, and what is left of it goes."""
+    reason: Text = ""
+
+
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
-    """What a cut-off agent must still honour for one VM."""
+    """What a cut-off agent must still honour for one VM, and the terms of its tier. None: the agent's own setting holds."""
 
     server: ServerKey
     floor: Size
     entitlement: Size
+    tier: Label = ""
+    reflex_growth: Factor | None = None
+    """Under pressure the allocation is multiplied by this …"""
+    reflex_headroom: Factor | None = None
+    """… or the demand by this, whichever is more."""
+    memory_margin_share: Factor | None = None
+    """Share of the working set that no shrink takes; the agent's own margin is the least."""
+    caps: Annotated[tuple[HardCap, ...], msgspec.Meta(max_length=16)] = ()
+    """The one in force of each resource."""
+
+    def cap(self, resource: str, now: float) -> HardCap | None:
+        """The hard cap in force."""
+        return next((c for c in self.caps if c.resource == resource and c.until > now), None)
 
 
 class Desired(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,10 +117,12 @@ class Origin(StrEnum):
     REFLEX = "reflex"
     STATIC = "static"
     """Fail to static, or restore at shutdown."""
+    CAP = "cap"
+    """A hard cap that begins, ends, or is held. Only a controller that sent one is told."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one action on one resource of one VM. Amounts in cores or MiB, by resource."""
+    """What came of one action on one resource of one VM. Amounts by resource: cores, MiB, 1/s, KiB/s (of these 0 is no limit)."""
 
     order: OrderKey
     cause: CauseKey

@@ -110,7 +110,10 @@ Instant = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 """Seconds since the epoch, UTC."""
 
 Amount = Annotated[float, msgspec.Meta(ge=0, le=MAX_MIB)]
-"""Cores or MiB, by the resource named beside it."""
+"""Cores or MiB, 1/s or KiB/s, by the resource named beside it."""
+
+Factor = Annotated[float, msgspec.Meta(ge=0, le=100)]
+"""What something is multiplied by."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """How many; fits a database's integer."""

@@ -12,8 +12,11 @@ import msgspec
 from foreshape_wire.ids import Label, Name, ServerKey, Text
 from foreshape_wire.quantity import Amount, Cores, Memory, Size
 
-Resource = Annotated[str, msgspec.Meta(pattern=r"^(cpu|memory)(?![\s\S])")]
-"""``cpu`` (amounts in cores) or ``memory`` (amounts in MiB)."""
+Resource = Annotated[str, msgspec.Meta(pattern=r"^(cpu|memory|disk_iops|disk_kib_s|net_kib_s)(?![\s\S])")]
+"""``cpu`` (amounts in cores), ``memory`` (MiB); what can only be capped: ``disk_iops`` (1/s), ``disk_kib_s``, ``net_kib_s`` (KiB/s).
+
+Only a controller that sent a cap on disks or network is told of one: older ones know two resources.
+"""
 
 
 class DomainState(StrEnum):
@@ -40,18 +43,41 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeverName(StrEnum):
-    """A way to resize (domain.md §1)."""
+    """A way to resize, or to throttle (domain.md §1)."""
 
     CPU_QUOTA = "cpu.quota"
     CPU_GUEST = "cpu.guest"
     CPU_HOTPLUG = "cpu.hotplug"
     MEM_BALLOON = "mem.balloon"
     MEM_VIRTIO = "mem.virtio"
+    DISK_IOPS = "disk.iops"
+    DISK_BANDWIDTH = "disk.bandwidth"
+    NET_BANDWIDTH = "net.bandwidth"
 
     @property
     def resource(self) -> str:
-        """``cpu`` or ``memory``."""
-        return "cpu" if self.value.startswith("cpu.") else "memory"
+        """``cpu`` or ``memory``; of a throttle ``disk_iops``, ``disk_kib_s``, ``net_kib_s``."""
+        return _RESOURCES[self.value]
+
+    @property
+    def throttles(self) -> bool:
+        """Whether it only holds back, and gives or takes nothing."""
+        return self.resource not in {"cpu", "memory"}
+
+
+_RESOURCES = {
+    "cpu.quota": "cpu",
+    "cpu.guest": "cpu",
+    "cpu.hotplug": "cpu",
+    "mem.balloon": "memory",
+    "mem.virtio": "memory",
+    "disk.iops": "disk_iops",
+    "disk.bandwidth": "disk_kib_s",
+    "net.bandwidth": "net_kib_s",
+}
+
+RESIZERS = tuple(lever for lever in LeverName if not lever.throttles)
+THROTTLES = tuple(lever for lever in LeverName if lever.throttles)
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +158,24 @@ class IoReading(msgspec.Struct, frozen=True, kw_only=True):
     tx_bytes: int = 0
 
 
+class DeviceLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """What one disk or network interface may do at most, of one resource (1/s or KiB/s). 0: as much as it likes.
+
+    A disk has either ``total`` or the two parts; an interface the two parts only.
+    """
+
+    device: str
+    """``vda``, ``vnet0``: what the hypervisor calls it."""
+    resource: str
+    total: float = 0.0
+    inward: float = 0.0
+    """Read from the disk, received by the guest."""
+    outward: float = 0.0
+    """Written, sent."""
+    bursts: tuple[tuple[str, int], ...] = ()
+    """What else the hypervisor says of this limit, in its own words: put back with it, never made up."""
+
+
 class DomainReading(msgspec.Struct, frozen=True, kw_only=True):
     """One domain at one instant. A part is None when it could not be read; ``note`` then says why."""
 
@@ -149,13 +193,18 @@ class DomainReading(msgspec.Struct, frozen=True, kw_only=True):
     memory: MemoryReading | None
     io: IoReading | None
     capabilities: tuple[Capability, ...]
+    """Of the levers that resize."""
     instance: str = ""
     """Changes when the domain is started anew (libvirt id and start time): counters and caps begin again."""
     note: str = ""
+    throttles: tuple[Capability, ...] = ()
+    """Of the levers that only hold back."""
+    limits: tuple[DeviceLimit, ...] = ()
+    """One for each device and resource that can be throttled."""
 
     def capability(self, lever: LeverName) -> Capability:
         """The named lever's capability; a lever nobody spoke of is not usable."""
-        for c in self.capabilities:
+        for c in self.throttles if lever.throttles else self.capabilities:
             if c.lever == lever:
                 return c
         return Capability(lever=lever, reason="not examined")

@@ -96,6 +96,11 @@ class DomainCard(msgspec.Struct, frozen=True, kw_only=True):
     ceiling: Size
     allocation: Size
     capabilities: Annotated[tuple[Capability, ...], msgspec.Meta(max_length=64)]
+    """Of the levers that resize."""
+    throttles: Annotated[tuple[Capability, ...], msgspec.Meta(max_length=64)] = ()
+    """Of those that only hold back: apart from the others, of which older controllers know each by name."""
+    memory_margin: Memory | None = None
+    """Room above the working set that this agent insists on, whatever the tier."""
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):

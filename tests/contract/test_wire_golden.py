@@ -1,6 +1,7 @@
 """The wire's golden messages: what version 1 looks like, for every agent and controller that speaks it.
 
-A change that makes one of these fail breaks agents already installed: raise WIRE_VERSION instead of editing the file.
+A new optional field is added to the message here, and the message without it is kept in ``golden/older``: it is still sent.
+Any other change that makes one of these fail breaks agents already installed: raise WIRE_VERSION instead of editing the file.
 """
 
 import json
@@ -11,7 +12,7 @@ import pytest
 
 from foreshape_wire.codec import WIRE_VERSION, decode_desired, decode_report, encode
 from foreshape_wire.order import Desired, Origin, Verdict
-from foreshape_wire.reading import LeverName
+from foreshape_wire.reading import RESIZERS, THROTTLES, LeverName
 from foreshape_wire.sample import HostReport
 from wire_support import GOLDEN
 
@@ -47,7 +48,17 @@ def test_the_full_report_shows_every_verdict_every_origin_and_every_lever() -> N
     report = decode_report(golden("report-full"))
     assert {o.verdict for o in report.outcomes} == set(Verdict)
     assert {o.origin for o in report.outcomes} == set(Origin)
-    assert {c.lever for card in report.cards or () for c in card.capabilities} == set(LeverName)
+    cards = report.cards or ()
+    assert [c.lever for card in cards for c in card.capabilities] == list(RESIZERS)  # an older controller knows these, and no others
+    assert [c.lever for card in cards for c in card.throttles] == list(THROTTLES)
+    assert {*RESIZERS, *THROTTLES} == set(LeverName)
+
+
+def test_every_part_of_a_guard_is_shown() -> None:
+    for g in decode_desired(golden("desired-full")).guards:
+        assert None not in msgspec.structs.astuple(g)
+        assert g.tier
+        assert g.caps
 
 
 @pytest.mark.parametrize("name", ["report-full", "desired-full"])
@@ -79,6 +90,29 @@ def test_the_order_of_fields_means_nothing(name: str) -> None:
         return [turn(n) for n in node] if isinstance(node, list) else node
 
     assert decode(name, json.dumps(turn(json.loads(golden(name)))).encode()) == GOLDEN[name]()
+
+
+@pytest.mark.parametrize("name", ["report-full", "desired-full"])
+def test_what_an_older_side_says_means_what_it_meant_and_nothing_is_made_up(name: str) -> None:
+    """The message of before, with its fields only; what was added since is absent, not guessed."""
+    older = json.loads((FOLDER / "older" / f"{name}.json").read_text())
+    read = json.loads(encode(decode(name, json.dumps(older).encode())))
+
+    def same(was: object, now: object) -> None:
+        if isinstance(was, dict):
+            assert isinstance(now, dict)
+            assert all(now[k] in (None, "", []) for k in now.keys() - was.keys())
+            for k in was:
+                same(was[k], now[k])
+        elif isinstance(was, list):
+            assert isinstance(now, list)
+            assert len(was) == len(now)
+            for a, b in zip(was, now, strict=True):
+                same(a, b)
+        else:
+            assert was == now
+
+    same(older, read)
 
 
 def test_the_golden_messages_are_of_the_version_that_this_code_speaks() -> None:

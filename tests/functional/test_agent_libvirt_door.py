@@ -8,7 +8,7 @@ from doors_support import FakeClock
 from foreshape_agent.errors import AgentError, HypervisorLost
 from foreshape_agent.hypervisor import LibvirtHypervisor
 from foreshape_wire.quantity import Cores, Memory
-from foreshape_wire.reading import DomainState, LeverName
+from foreshape_wire.reading import RESIZERS, DomainState, LeverName
 
 pytestmark = pytest.mark.functional
 
@@ -38,7 +38,7 @@ def test_a_driver_that_tells_nothing_gives_data_with_reasons_not_exceptions() ->
     assert (domain.identity.name, domain.state) == ("test", DomainState.BUSY)
     assert domain.note
     assert (domain.cpu, domain.memory, domain.io) == (None, None, None)
-    assert all(not domain.capability(lever).usable for lever in LeverName)
+    assert all(not domain.capability(lever).usable for lever in RESIZERS)
     server = domain.identity.server
     changes = [
         lambda: door.set_cpu_quota(server, Cores(0.5)),

@@ -6,6 +6,7 @@ from foreshape_agent.errors import DomainBusy, DomainGone, HypervisorLost, Lever
 from foreshape_wire.ids import ServerId
 from foreshape_wire.quantity import Cores, Memory, Size
 from foreshape_wire.reading import (
+    RESIZERS,
     Capability,
     CpuReading,
     DomainReading,
@@ -268,7 +269,7 @@ def _memory(d: FakeDomain) -> MemoryReading:
 
 def _capabilities(d: FakeDomain) -> list[Capability]:
     if d.state is not DomainState.RUNNING:
-        return [Capability(lever=lever, reason=f"domain is {d.state.value}") for lever in LeverName]
+        return [Capability(lever=lever, reason=f"domain is {d.state.value}") for lever in RESIZERS]
     ranges: dict[LeverName, tuple[float, float, float] | str] = {
         LeverName.CPU_QUOTA: (0.05, float(d.max_vcpus), 0.01),
         LeverName.CPU_GUEST: (1, d.vcpus, 1) if d.agent else "guest agent channel is not connected",

@@ -1,7 +1,7 @@
 """Golden messages of the wire: one function each, so that a golden file can be read beside the code that made it."""
 
 from foreshape_wire.ids import CauseId, OrderId, PlanId, ServerId
-from foreshape_wire.order import Desired, Guard, Mode, Order, Origin, Outcome, Verdict
+from foreshape_wire.order import Desired, Guard, HardCap, Mode, Order, Origin, Outcome, Verdict
 from foreshape_wire.quantity import Cores, Memory, Size
 from foreshape_wire.reading import Capability, DomainState, Identity, LeverName
 from foreshape_wire.sample import CpuSample, DomainCard, Gap, HostReport, HostSample, IoSample, MemorySample, VmSample
@@ -95,6 +95,12 @@ def web_card() -> DomainCard:
             Capability(lever=LeverName.MEM_BALLOON, lowest=64.0, highest=2048.0, granule=1.0),
             Capability(lever=LeverName.MEM_VIRTIO, reason="no virtio-mem device"),
         ),
+        throttles=(
+            Capability(lever=LeverName.DISK_IOPS, lowest=1.0, highest=1e6, granule=1.0),
+            Capability(lever=LeverName.DISK_BANDWIDTH, lowest=1.0, highest=1e6, granule=1.0),
+            Capability(lever=LeverName.NET_BANDWIDTH, reason="its interface is user-mode: it has no device on the host"),
+        ),
+        memory_margin=Memory(64.0),
     )
 
 
@@ -109,6 +115,7 @@ def outcomes() -> tuple[Outcome, ...]:
         _outcome("ord-3", "memory", Verdict.FAILED, Origin.ORDER, code="balloon_short", lever=LeverName.MEM_BALLOON, retry=True),
         _outcome("", "memory", Verdict.APPLIED, Origin.REFLEX, code="balloon_measured", lever=LeverName.MEM_BALLOON, took_s=1.5),
         _outcome("", "cpu", Verdict.APPLIED, Origin.STATIC, code="cpu_quota", lever=LeverName.CPU_QUOTA),
+        _outcome("", "disk_iops", Verdict.APPLIED, Origin.CAP, code="limits_read_back", lever=LeverName.DISK_IOPS, proof="vda 50 + 50"),
     )
 
 
@@ -124,7 +131,7 @@ def _outcome(
     took_s: float = 0.0,
     retry: bool = False,
 ) -> Outcome:
-    before, target = (1.0, 2.0) if resource == "cpu" else (1024.0, 1536.0)
+    before, target = {"cpu": (1.0, 2.0), "memory": (1024.0, 1536.0), "disk_iops": (0.0, 100.0)}[resource]
     return Outcome(
         order=OrderId(order),
         cause=CauseId("cause-1"),
@@ -159,9 +166,23 @@ def full_desired() -> Desired:
         mode=Mode.ACT,
         accepted=(39, 40, 41),
         orders=(_order("ord-1", WEB, Memory(1536.0), floor, sold), _order("ord-2", DB, None, floor, sold)),
-        guards=(Guard(server=WEB, floor=floor, entitlement=sold),),
+        guards=(guard(floor, sold),),
         cards_wanted=True,
         token="next-token",
+    )
+
+
+def guard(floor: Size, sold: Size) -> Guard:
+    """With the terms of a tier, and a cap that ends in an hour."""
+    return Guard(
+        server=WEB,
+        floor=floor,
+        entitlement=sold,
+        tier="guaranteed",
+        reflex_growth=2.0,
+        reflex_headroom=1.5,
+        memory_margin_share=0.3,
+        caps=(HardCap(cause=CauseId("cap-1"), resource="disk_iops", amount=100.0, until=NOON + 3600, reason="its backup runs away"),),
     )
 
 

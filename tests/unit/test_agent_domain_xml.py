@@ -8,7 +8,7 @@ from foreshape_agent import abilities, domain_stats, domain_xml
 from foreshape_agent.cgroup import throttled_ns
 from foreshape_agent.host import stalled
 from foreshape_wire.quantity import Cores, Memory, Size
-from foreshape_wire.reading import Capability, DomainState, LeverName
+from foreshape_wire.reading import RESIZERS, Capability, DomainState, LeverName
 
 pytestmark = pytest.mark.unit
 
@@ -169,7 +169,7 @@ def test_what_a_machine_refuses_and_a_silent_agent_are_reasons_too() -> None:
 
 @pytest.mark.parametrize("state", [s for s in DomainState if s is not DomainState.RUNNING])
 def test_a_domain_that_does_not_run_has_no_lever(state: DomainState) -> None:
-    assert {able(xml(), lever, state=state).reason for lever in LeverName} == {f"domain is {state.value}"}
+    assert {able(xml(), lever, state=state).reason for lever in RESIZERS} == {f"domain is {state.value}"}
 
 
 @pytest.mark.parametrize("text", ["", "<domain", "<domain/>", "<domain><uuid>x</uuid></domain>", xml(vcpus="<vcpu>two</vcpu>")])

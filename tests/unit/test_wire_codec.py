@@ -125,7 +125,10 @@ def test_every_amount_of_a_sample_names_its_unit_by_its_type() -> None:
 
 @pytest.mark.parametrize("lever", LeverName)
 def test_a_lever_moves_the_resource_that_its_name_begins_with(lever: LeverName) -> None:
-    assert lever.resource == {"cpu": "cpu", "mem": "memory"}[lever.value.split(".")[0]]
+    kind, _, how = lever.value.partition(".")
+    unit = "iops" if how == "iops" else "kib_s"
+    assert lever.resource == ({"cpu": "cpu", "mem": "memory"}.get(kind) or f"{kind}_{unit}")
+    assert lever.throttles == (kind in {"disk", "net"})
 
 
 def test_a_capability_without_a_reason_is_usable() -> None:

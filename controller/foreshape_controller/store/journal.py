@@ -155,7 +155,7 @@ class Journal:
 
     def counts(self) -> dict[str, int]:
         """Totals since the database was made: decisions, orders, orders_applied, orders_refused, orders_failed, orders_expired,
-        orders_superseded, reflexes, statics, strays, changed_by_forecast; orders_open as of now.
+        orders_superseded, reflexes, statics, cap_actions, strays, changed_by_forecast; orders_open as of now.
         """
         with self._db.read() as conn:
             totals = {name: int(value) for name, value in conn.execute(select(counters))}
@@ -199,10 +199,9 @@ class Journal:
         if _known(conn, outcome):
             return True
         _write_outcome(conn, outcome, row.host, stray=False)
-        if outcome.origin is Origin.STATIC:
-            self._add(conn, {"statics": 1})
+        self._add(conn, {_LOCAL[outcome.origin]: 1})
+        if outcome.origin is not Origin.REFLEX:
             return True
-        self._add(conn, {"reflexes": 1})
         if outcome.resource == "cpu" and outcome.verdict is Verdict.APPLIED:
             # as much as if a plan had wanted it: the next plan, which sees means over minutes, must not take it back at once
             slot = int(min(outcome.at, now) // self._slot_s) * self._slot_s
@@ -229,9 +228,12 @@ _COUNTED = (
     "orders_superseded",
     "reflexes",
     "statics",
+    "cap_actions",
     "strays",
     "changed_by_forecast",
 )
+
+_LOCAL = {Origin.REFLEX: "reflexes", Origin.STATIC: "statics", Origin.CAP: "cap_actions"}
 
 _set_floor = update(servers).where(servers.c.id == bindparam("of")).values(floor_cpu=bindparam("c"), floor_memory=bindparam("m"))
 
