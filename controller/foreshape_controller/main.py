@@ -30,6 +30,7 @@ from foreshape_controller.loops.aftermath import Aftermath
 from foreshape_controller.loops.calendar import Calendar
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.intake import Intake
+from foreshape_controller.loops.leads import LeadTimes
 from foreshape_controller.loops.learn import Learn
 from foreshape_controller.loops.notice import Notice
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
@@ -100,7 +101,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         hooks = Hooks(preparers=(calendar.prepare,), adjusters=(calendar.adjust, notice.adjust), observers=(notice.observe,))
     hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
     foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
-    sources = Sources(tiers=lambda: tiers, headroom=store.headroom.all)
+    sources = Sources(tiers=lambda: tiers, headroom=store.headroom.all, leads=LeadTimes(store.levers))
     plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings))
     app = create_app(
         Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock, learn=learn, segments=segments)

@@ -16,6 +16,7 @@ from foreshape_controller.store.headroom import Headroom
 from foreshape_controller.store.history import HistoryStore
 from foreshape_controller.store.inventory import Inventory
 from foreshape_controller.store.journal import Journal
+from foreshape_controller.store.levers import Levers
 from foreshape_controller.store.migrate import upgrade
 from foreshape_controller.store.modes import Modes
 from foreshape_controller.store.profiles import Profiles
@@ -40,6 +41,7 @@ class Store:
         self.headroom = Headroom(db)
         self.anomalies = Anomalies(db)
         self.profiles = Profiles(db)
+        self.levers = Levers(db)
 
     @classmethod
     def open(  # noqa: PLR0913  each is one option of the file
