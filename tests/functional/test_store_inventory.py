@@ -29,7 +29,7 @@ def test_a_server_is_in_the_view_once_its_card_is_known(store):
     assert store.inventory.steering(HostName("hv1"), T0 + 11).cards_wanted
     store.history.append(report(2, T0 + 20, cards=[card(name="web-1", project="p1")]), T0 + 20)
     server = only(store.inventory.view(T0 + 21))
-    assert (server.name, server.project, server.host, server.tier) == ("web-1", "p1", "hv1", "standard")
+    assert (server.name, server.project, server.host, server.tier) == ("web-1", "p1", "hv1", "")
     assert (server.first_seen, server.last_seen) == (T0 + 10, T0 + 20)
     assert server.entitlement == size(2.0, 2048.0)
     assert server.allocation == size(2.0, 1024.0)  # the sample's, where it has one

@@ -57,7 +57,7 @@ def server(name: str = "vm1", **changes: object) -> Server:
         "project": "p1",
         "flavor": "m1",
         "image": "",
-        "tier": "standard",
+        "tier": "",
         "mode": Mode.ACT,
         "entitlement": size_of(4, 4096),
         "ceiling": size_of(4, 4096),

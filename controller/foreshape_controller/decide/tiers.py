@@ -3,12 +3,16 @@
 A tier of the file that is built in changes only the keys it names; a new tier starts from ``standard``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from typing import Any
 
 import msgspec
 
-from foreshape_controller.decide.text import mapping, only, read_yaml
+from foreshape_controller.decide.text import read_yaml
+from foreshape_controller.decide.tier_checks import RANGES, Findings, number, oddities, part, read_tier
 from foreshape_controller.errors import ConfigError
 from foreshape_controller.model.server import Server
 from foreshape_controller.model.tier import Granules, ResourceRules, Tier
@@ -68,22 +72,28 @@ DEFAULTS: Mapping[str, Tier] = {
 }
 
 
+KEYS = ("server", "project", "segment", "flavor")
+"""What a rule can name."""
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Servers that match every key given belong to the tier."""
 
     tier: str
     server: str | None = None
     project: str | None = None
+    segment: str | None = None
     flavor: str | None = None
+    criticality: float | None = None
+    """Instead of the tier's, for these servers."""
 
-    def matches(self, server: Server) -> bool:
-        return all(
-            wanted is None or wanted == has
-            for wanted, has in ((self.server, server.id), (self.project, server.project), (self.flavor, server.flavor))
-        )
+    @property
+    def named(self) -> dict[str, str]:
+        """What it names."""
+        return {key: value for key in KEYS if (value := getattr(self, key)) is not None}
 
 
-class Tiers(msgspec.Struct, frozen=True, kw_only=True):
+class Tiers(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All tiers, and the rules that assign servers to them: the first that matches wins."""
 
     tiers: Mapping[str, Tier]
@@ -91,97 +101,136 @@ class Tiers(msgspec.Struct, frozen=True, kw_only=True):
     default: str = "standard"
     granules: Granules = Granules()
 
-    def of(self, server: Server) -> Tier:
-        """The tier of a server: a rule, else the tier it carries, else the default."""
-        named = next((r.tier for r in self.rules if r.matches(server)), server.tier)
-        return self.tiers.get(named) or self.tiers[self.default]
+    def of(self, server: Server, groups: Sequence[str] = ()) -> Tier:
+        """The tier of a server: the one that somebody set for it, else the first rule's, else the default.
+
+        ``groups``: names of its groups' series (``Groups.of``): a rule for segment ``web`` matches ``segment:web``.
+        """
+        own = self.tiers.get(server.tier)
+        if own is not None:
+            return own
+        found = self._rule(server, groups)
+        return self._by_rule[found] if found is not None else self.tiers[self.default]
+
+    def _rule(self, server: Server, groups: Sequence[str]) -> int | None:
+        """Number of the first rule that matches."""
+        if not self.rules:
+            return None
+        segments = tuple(g.removeprefix("segment:") for g in groups if g.startswith("segment:"))
+        has = {"server": (server.id,), "project": (server.project,), "segment": segments, "flavor": (server.flavor,)}
+        return min(self._matching(has), default=None)
+
+    def _matching(self, has: Mapping[str, tuple[str, ...]]) -> Iterator[int]:
+        for keys, rules in self._by_keys.items():
+            yield from (rules[values] for values in product(*(has[k] for k in keys)) if values in rules)
+
+    @cached_property
+    def _by_keys(self) -> Mapping[tuple[str, ...], Mapping[tuple[str, ...], int]]:
+        """By the keys that a rule names and their values: the first such rule. 30,000 servers ask each plan, of hundreds of rules."""
+        found: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}
+        for i, rule in enumerate(self.rules):
+            named = rule.named
+            found.setdefault(tuple(named), {}).setdefault(tuple(named.values()), i)
+        return found
+
+    @cached_property
+    def _by_rule(self) -> tuple[Tier, ...]:
+        """Each rule's tier, at the rule's own criticality."""
+        return tuple(
+            self.tiers[r.tier] if r.criticality is None else msgspec.structs.replace(self.tiers[r.tier], criticality=r.criticality)
+            for r in self.rules
+        )
 
 
 BUILT_IN = Tiers(tiers=DEFAULTS)
 
 
-def load_tiers(text: str) -> Tiers:
-    """Read tiers.yaml; empty text gives the built-in tiers. Raises ConfigError naming the tier and the key."""
-    content = read_yaml(text, "tiers.yaml")
-    only(content, ("default", "granules", "tiers", "assign"), "tiers.yaml")
-    named = mapping(content.get("tiers"), "tiers")
-    tiers = dict(DEFAULTS) | {name: _tier(name, mapping(body, f"tier {name}")) for name, body in named.items()}
+@dataclass(frozen=True)
+class Checked:
+    """What came of reading a tiers.yaml."""
+
+    tiers: Tiers | None
+    """None where there is a problem."""
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def check_tiers(text: str) -> Checked:
+    """Read tiers.yaml and find everything that is wrong with it; empty text gives the built-in tiers."""
+    found = Findings()
+    try:
+        content = part(read_yaml(text, "tiers.yaml"), "tiers.yaml", ("default", "granules", "tiers", "assign"), found)
+    except ConfigError as e:
+        return Checked(None, (str(e),), ())
+    tiers = dict(DEFAULTS) | dict(_tiers(content.get("tiers"), found))
     default = content.get("default", "standard")
     if not isinstance(default, str) or default not in tiers:
-        raise ConfigError(f"default: there is no tier {default!r}; known are {', '.join(tiers)}")
-    return Tiers(tiers=tiers, rules=_rules(content.get("assign"), tiers), default=default, granules=_granules(content.get("granules")))
+        found.problems.append(f"default: there is no tier {default!r}; known are {', '.join(tiers)}")
+    rules = tuple(_rules(content.get("assign"), tiers, found))
+    granules = _granules(content.get("granules"), found)
+    if found.problems:
+        return Checked(None, tuple(found.problems), tuple(found.warnings))
+    warnings = (*found.warnings, *oddities(tiers))
+    return Checked(Tiers(tiers=tiers, rules=rules, default=default, granules=granules), (), warnings)
+
+
+def load_tiers(text: str) -> Tiers:
+    """Read tiers.yaml; empty text gives the built-in tiers. Raises ConfigError with every problem, a line each."""
+    checked = check_tiers(text)
+    if checked.tiers is None:
+        raise ConfigError("\n".join(checked.problems))
+    return checked.tiers
 
 
 def dump_tiers(tiers: Tiers) -> dict[str, Any]:
     """The same words back, as plain values: what a tiers.yaml with every key would say."""
     body = {name: {k: v for k, v in msgspec.to_builtins(tier).items() if k != "name"} for name, tier in tiers.tiers.items()}
     granules = {"cpu": tiers.granules.cpu.cores, "memory": tiers.granules.memory.mib}
-    return {"default": tiers.default, "granules": granules, "tiers": body, "assign": [msgspec.to_builtins(r) for r in tiers.rules]}
+    rules = [{k: v for k, v in msgspec.to_builtins(r).items() if v is not None} for r in tiers.rules]
+    return {"default": tiers.default, "granules": granules, "tiers": body, "assign": rules}
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _tier(name: str, body: dict[str, Any]) -> Tier:
-    base: dict[str, Any] = msgspec.to_builtins(DEFAULTS.get(name, DEFAULTS["standard"]))
-    only(body, tuple(k for k in base if k != "name"), f"tier {name}")
-    parts = {part: base[part] | _part(body.get(part), base[part], f"tier {name}, {part}") for part in ("cpu", "memory", "price")}
-    try:
-        tier = msgspec.convert(base | body | parts | {"name": name}, Tier)
-    except msgspec.ValidationError as e:
-        raise ConfigError(f"tier {name}: {e}") from e
-    _check(tier)
-    return tier
+def _tiers(value: Any, found: Findings) -> Iterator[tuple[str, Tier]]:
+    names = tuple(value) if isinstance(value, dict) else ()
+    for name, body in part(value, "tiers", names, found).items():
+        yield name, read_tier(name, body, DEFAULTS.get(name, DEFAULTS["standard"]), found)
 
 
-def _part(value: Any, known: dict[str, Any], where: str) -> dict[str, Any]:
-    body = mapping(value, where)
-    only(body, tuple(known), where)
-    return body
+def _rules(value: Any, tiers: Mapping[str, Tier], found: Findings) -> Iterator[Rule]:
+    if not isinstance(value, list | None):
+        found.problems.append(f"assign: a list of rules is wanted here, not {value!r}")
+        return
+    met: dict[tuple[tuple[str, str], ...], int] = {}
+    for i, body in enumerate(value or [], 1):
+        where = f"assign, rule {i}"
+        rule = _rule(body, where, tiers, found)
+        earlier = met.setdefault(tuple(rule.named.items()), i) if rule else i
+        if earlier != i:
+            found.warnings.append(f"{where}: rule {earlier} names the same and comes first: this one never matches")
+        if rule:
+            yield rule
 
 
-def _check(tier: Tier) -> None:
-    """Numbers that decode, and make no sense."""
-    _within(f"tier {tier.name}: weight", tier.weight, 0.01, 1000)
-    _within(f"tier {tier.name}: dead_band", tier.dead_band, 0, 0.9)
-    for part, rules in (("cpu", tier.cpu), ("memory", tier.memory)):
-        where = f"tier {tier.name}, {part}: "
-        _within(where + "quantile", rules.quantile, 0.5, 0.99)
-        _within(where + "floor_share", rules.floor_share, 0, 1)
-        _within(where + "floor_least", rules.floor_least, 0, 1e9)
-        _within(where + "hold_s", rules.hold_s, 0, 30 * 24 * HOUR)
-        _within(where + "shrink_step_share", rules.shrink_step_share, 0.001, 1)
-        _within(where + "young_s", rules.young_s, 0, 365 * 24 * HOUR)
-        _within(where + "margin_share", rules.margin_share, 0, 10)
-        _within(where + "headroom", rules.headroom, 0.25, 4)
+def _rule(body: Any, where: str, tiers: Iterable[str], found: Findings) -> Rule | None:
+    given = part(body, where, ("tier", *KEYS, "criticality"), found)
+    before = len(found.problems)
+    for key in (k for k in given if k != "criticality" and not (isinstance(given[k], str) and given[k])):
+        found.problems.append(f"{where}: {key} is {given[key]!r}: text is wanted (numbers need quotes)")
+    tier = given.get("tier")
+    if not isinstance(tier, str) or tier not in tiers:
+        found.problems.append(f"{where}: there is no tier {tier!r}; known are {', '.join(tiers)}")
+    if not any(key in given for key in KEYS):
+        found.problems.append(f"{where}: it names no server, project, segment or flavor; for all others there is `default`")
+    if "criticality" in given:
+        given["criticality"] = number(given["criticality"], "criticality", where, found, RANGES["criticality"])
+    return Rule(**given) if len(found.problems) == before else None
 
 
-def _within(what: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:  # NaN fails every comparison
-        raise ConfigError(f"{what} is {value:g}: it must lie between {least:g} and {most:g}")
-
-
-def _rules(value: Any, tiers: Mapping[str, Tier]) -> tuple[Rule, ...]:
-    try:
-        rules = msgspec.convert(value or [], tuple[Rule, ...])
-    except msgspec.ValidationError as e:
-        raise ConfigError(f"assign: {e}") from e
-    for number, rule in enumerate(rules, 1):
-        if rule.tier not in tiers:
-            raise ConfigError(f"assign, rule {number}: there is no tier {rule.tier!r}; known are {', '.join(tiers)}")
-        if rule.server is rule.project is rule.flavor is None:
-            raise ConfigError(f"assign, rule {number}: it names no server, project or flavor; for all others there is `default`")
-    return rules
-
-
-def _granules(value: Any) -> Granules:
-    body = mapping(value, "granules")
-    only(body, ("cpu", "memory"), "granules")
-    numbers = {k: v for k, v in body.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    if len(numbers) != len(body):
-        raise ConfigError(f"granules: numbers are wanted (cores, MiB), not {body!r}")
-    standard = Granules()
-    cpu, memory = numbers.get("cpu", standard.cpu.cores), numbers.get("memory", standard.memory.mib)
-    _within("granules: cpu", cpu, 0.001, 64)
-    _within("granules: memory", memory, 1, 65536)
-    return Granules(cpu=Cores(cpu), memory=Memory(memory))
+def _granules(value: Any, found: Findings) -> Granules:
+    body, usual = part(value, "granules", ("cpu", "memory"), found), Granules()
+    cpu = number(body.get("cpu", usual.cpu.cores), "cpu", "granules", found, (0.001, 64))
+    memory = number(body.get("memory", usual.memory.mib), "memory", "granules", found, (1, 65536))
+    return Granules(cpu=usual.cpu if cpu is None else Cores(cpu), memory=usual.memory if memory is None else Memory(memory))

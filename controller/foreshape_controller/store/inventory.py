@@ -215,7 +215,7 @@ def _owners(conn: Connection, ids: Iterable[str]) -> dict[str, Owner]:
 
 def _take_over(conn: Connection, server: str, host: str, taken_at: float, *, new: bool) -> None:
     if new:
-        row = {"id": server, "host": host, "owned_since": taken_at, "first_seen": taken_at, "last_seen": taken_at}
+        row = {"id": server, "host": host, "owned_since": taken_at, "first_seen": taken_at, "last_seen": taken_at, "tier": ""}
         conn.execute(insert(servers), row)
     else:
         change = {"host": host, "owned_since": taken_at, "released_at": None}

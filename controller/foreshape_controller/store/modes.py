@@ -66,7 +66,7 @@ class Modes:
         """Set a scope's mode."""
         check_scope(scope)
         with self._db.write() as conn:
-            self._put.run(conn, [(scope, mode.value, reason, now)])
+            self._put.run(conn, [(scope, mode.value, reason, now, None)])
 
     def unset(self, scope: str) -> None:
         """Let a scope follow the others again."""

@@ -107,7 +107,7 @@ servers = Table(
     Column("last_sample", LargeBinary),
     Column("name", String(255), nullable=False, server_default=""),
     Column("project", String(255), nullable=False, server_default=""),
-    Column("tier", String(64), nullable=False, server_default="standard"),
+    Column("tier", String(64), nullable=False, server_default="standard"),  # its own, as somebody set it; always written: '' is none
     Column("entitled_cpu", Float),
     Column("entitled_memory", Float),
     Column("floor_cpu", Float),  # of the newest decision
@@ -125,6 +125,7 @@ modes = Table(
     Column("mode", String(16), nullable=False),
     Column("reason", Text, nullable=False),
     Column("since", Float, nullable=False),
+    Column("before", String(16)),  # of a stop: the mode that resuming puts back; '' none was set; NULL: no stop
 )
 
 # --- agents ----------------------------------------------------------------------------------------------------------
@@ -192,9 +193,12 @@ orders = Table(
     Column("closed_at", Float),
     Column("cpu_verdict", String(16)),
     Column("memory_verdict", String(16)),
+    Column("cpu_change", Float),  # target - allocation when it was ordered, cores: what budgets count
+    Column("memory_change", Float),  # MiB
     Column("data", LargeBinary, nullable=False),
     Index("orders_by_server", "server", "issued_at"),
     Index("orders_by_host", "host", "status"),
+    Index("orders_by_time", "issued_at"),
     # The database itself refuses a second open order for a server.
     Index("one_open_order", "server", unique=True, sqlite_where=text("status = 'open'"), postgresql_where=text("status = 'open'")),
 )
@@ -403,6 +407,15 @@ halts = Table(
     Column("until", Float),
     Column("reason", Text, nullable=False),
     Column("data", LargeBinary, nullable=False),
+)
+
+policies = Table(
+    "policies",  # every text of tiers.yaml that was in force
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),  # from when on
+    Column("hash", String(64), nullable=False),  # SHA-256 of the text
+    Column("text", Text, nullable=False),
 )
 
 marks = Table(

@@ -8,7 +8,15 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add tables and an index; nothing that was told is changed."""
+    """Add tables, columns and indexes.
+
+    No server has a tier of its own yet: what stands there is the default of a column that nobody could set.
+    """
+    op.execute("UPDATE servers SET tier = ''")
+    op.add_column("modes", sa.Column("before", sa.String(length=16), nullable=True))
+    op.add_column("orders", sa.Column("cpu_change", sa.Float(), nullable=True))
+    op.add_column("orders", sa.Column("memory_change", sa.Float(), nullable=True))
+    op.create_index("orders_by_time", "orders", ["issued_at"], unique=False)
     op.create_index("outcomes_by_time", "outcomes", ["at"], unique=False)
     op.create_table(
         "plan_tables",
@@ -96,6 +104,14 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("scope", "kind"),
+    )
+    op.create_table(
+        "policies",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "marks",
