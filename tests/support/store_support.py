@@ -76,7 +76,7 @@ def report(sequence: int = 1, at: float = T0 + 10, samples: Sequence[VmSample] |
 
 
 def plan(at: float, *decisions: Decision, name: str = "") -> Plan:
-    return Plan(plan=PlanId(name or f"plan-{at:.0f}"), at=at, decisions=decisions)
+    return Plan(plan=PlanId(name or f"plan-{at:.0f}"), at=at, written=decisions)
 
 
 def sizing(resource: str, allocation: float, target: float, **more: Any) -> Sizing:

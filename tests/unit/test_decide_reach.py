@@ -1,10 +1,12 @@
 """Amounts that levers can do."""
 
+import numpy as np
 import pytest
 
 from decide_support import BALLOON, HOTPLUG, QUOTA
-from foreshape_controller.decide.reach import at_least, at_most
+from foreshape_controller.decide import reach
 from foreshape_wire.reading import Capability, LeverName
+from size_support import levers_of
 
 pytestmark = pytest.mark.unit
 
@@ -28,5 +30,6 @@ SHORT_QUOTA = Capability(lever=LeverName.CPU_QUOTA, lowest=0.1, highest=2.0, gra
 )
 def test_the_nearest_amount_that_some_lever_reaches(levers, amount, up, down):
     granule = 0.05 if levers[0].lever.resource == "cpu" else 16.0
-    assert at_least(levers, amount, granule) == up
-    assert at_most(levers, amount, granule) == down
+    columns = levers_of(levers[0].lever.resource, [levers])
+    assert reach.at_least(columns, np.array([amount]), granule).tolist() == [up]
+    assert reach.at_most(columns, np.array([amount]), granule).tolist() == [down]

@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decide_support import BALLOON, HOTPLUG, HOUR, QUOTA, peak
-from foreshape_controller.decide.size import Facts, Seen, bounds, size
 from foreshape_controller.decide.tiers import DEFAULTS
 from foreshape_controller.model.forecast import NO_FORECAST
 from foreshape_controller.model.plan import Choice
+from size_support import One, OneSeen, bounds, size
 
 pytestmark = pytest.mark.unit
 
 STANDARD = DEFAULTS["standard"]
-QUIET = Seen(window_peak=0.4, hold_peak=0.4, latest=0.4, age_s=100 * HOUR)
-CPU = Facts("cpu", 2.0, 4.0, 4.0, 0.05, (QUOTA,), peak(1.0), QUIET)
-QUIET_MIB = Seen(window_peak=1000, hold_peak=1000, latest=1000, confidence=0.9, age_s=100 * HOUR)
-MEMORY = Facts("memory", 2048.0, 4096.0, 4096.0, 16.0, (BALLOON,), peak(1000), QUIET_MIB)
+QUIET = OneSeen(window_peak=0.4, hold_peak=0.4, latest=0.4, age_s=100 * HOUR)
+CPU = One("cpu", 2.0, 4.0, 4.0, 0.05, (QUOTA,), peak(1.0), QUIET)
+QUIET_MIB = OneSeen(window_peak=1000, hold_peak=1000, latest=1000, confidence=0.9, age_s=100 * HOUR)
+MEMORY = One("memory", 2048.0, 4096.0, 4096.0, 16.0, (BALLOON,), peak(1000), QUIET_MIB)
 
 
 def test_growth_goes_to_the_peak_at_once():
@@ -176,14 +176,14 @@ def cases(draw):
     quota = msgspec.structs.replace(QUOTA, highest=float(sold))
     hotplug = msgspec.structs.replace(HOTPLUG, highest=float(sold + draw(st.integers(0, 4))))
     levers = draw(st.sampled_from([(quota,), (hotplug,), (quota, hotplug)]))
-    seen = Seen(
+    seen = OneSeen(
         window_peak=draw(st.none() | cores),
         hold_peak=draw(st.none() | cores),
         latest=draw(cores),
         censored=draw(st.booleans()),
         age_s=draw(st.floats(0, 48 * HOUR)),
     )
-    return Facts(
+    return One(
         resource="cpu",
         allocation=draw(st.floats(0.1, float(sold))),
         entitlement=float(sold),
@@ -203,7 +203,7 @@ def on_grid(amount, granule):
 @given(cases(), tiers)
 def test_a_target_lies_between_floor_and_ceiling(facts, tier):
     found = size(facts, tier)
-    floor, ceiling = bounds(facts, tier.cpu)
+    floor, ceiling = bounds(facts, tier)
     assert floor <= ceiling
     if found.choice is not Choice.HOLD:
         assert floor - 1e-9 <= found.target <= ceiling + 1e-9
@@ -215,7 +215,7 @@ def test_a_target_is_something_a_lever_can_do_unless_it_is_a_bound(facts, tier):
     grain = min(c.granule for c in facts.levers)
     grain = 1.0 if grain == 1.0 else 0.05
     moved = found.choice is not Choice.HOLD
-    assert not moved or on_grid(found.target, grain) or found.target in bounds(facts, tier.cpu)
+    assert not moved or on_grid(found.target, grain) or found.target in bounds(facts, tier)
 
 
 @given(cases(), tiers)

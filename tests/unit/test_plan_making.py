@@ -148,18 +148,18 @@ def test_orders_stay_within_the_budget_of_each_host():
 def test_what_the_guests_kernel_keeps_counts_as_in_use():
     vm = sample("vm1", memory=1000.0)
     vm = msgspec.structs.replace(vm, memory=msgspec.structs.replace(vm.memory, usable=Memory(2800.0)))
-    seen = observe(history([[1000.0] * 40], resource="memory"), {"vm1": 3000.0}, [server(last=vm)], NOW)["vm1"]
-    assert seen.latest == 1296.0, "4096 given, 2800 usable: 296 more than its demand are the kernel's own"
-    assert seen.overhead == 296.0
+    seen = observe("memory", history([[1000.0] * 40], resource="memory"), np.array([3000.0]), [server(last=vm)], NOW)
+    assert seen.latest.tolist() == [1296.0], "4096 given, 2800 usable: 296 more than its demand are the kernel's own"
+    assert seen.overhead.tolist() == [296.0]
 
 
 def test_what_was_seen_lately_is_taken_from_the_right_bins():
     rows = np.arange(40, dtype=float)[None, :]
     past = history(rows, names=["vm1"])
     past.censored[0, 34] = 0.2  # the first of the last six bins
-    seen = observe(past, {"vm1": 3000.0}, [server(last=sample("vm1", cpu=1.5))], NOW)["vm1"]
-    assert (seen.window_peak, seen.hold_peak, seen.latest, seen.censored) == (39.0, 39.0, 1.5, True)
-    assert seen.age_s == 40 * 300
+    seen = observe("cpu", past, np.array([3000.0]), [server(last=sample("vm1", cpu=1.5))], NOW)
+    assert [seen.window_peak[0], seen.hold_peak[0], seen.latest[0], seen.censored[0]] == [39.0, 39.0, 1.5, True]
+    assert seen.age_s.tolist() == [40 * 300]
 
 
 tiers = st.sampled_from(["guaranteed", "standard", "economy"])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from foreshape_controller.decide.facts import FORECAST_OLD_S
 from foreshape_controller.decide.tiers import BUILT_IN, Tiers
 from foreshape_controller.model.cap import Cap
 from foreshape_controller.model.forecast import Forecast
@@ -19,6 +20,9 @@ class Limits:
     """Cores that may be allocated per CPU of a host."""
     memory_reserved_mib: float = 512.0
     """Memory of a host that no VM gets."""
+    forecast_old_s: float = FORECAST_OLD_S
+    ahead_s: float = 0.0
+    """From one plan to the next, and a margin: what is decided now is there for at least that long after the levers' lead time."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,10 @@ class Known:
     """By server: code and sentence of what forbids any change now (a circuit breaker, a second controller)."""
     leads: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """By resource and server: seconds from a decision until the guest has it, as its levers were measured."""
+    last_shrunk: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By resource and server: when it was last shrunk, epoch seconds."""
+    anomalous: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By resource: servers whose use left its habits now."""
     groups: Groups = field(default_factory=Groups)
     """Who belongs to which segment, project, host, zone."""
     group_forecasts: Mapping[str, Forecast] = field(default_factory=dict)

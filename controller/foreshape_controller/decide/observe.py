@@ -1,74 +1,89 @@
 """What was measured lately, for all servers at once: the "seen" half of "seen and predicted"."""
 
-from collections.abc import Mapping, Sequence
-from math import ceil, isfinite
+from collections.abc import Callable, Sequence
+from math import ceil
 
 import numpy as np
 
-from foreshape_controller.decide.size import Seen
+from foreshape_controller.decide.facts import Seen
+from foreshape_controller.decide.peak import WINDOW
+from foreshape_controller.model.columns import Column, Flags, Rows
 from foreshape_controller.model.history import Floats, History
 from foreshape_controller.model.server import Server
 from foreshape_wire.sample import VmSample
-
-WINDOW = 6
-"""Bins of "the last half-hour"."""
 
 CENSORED_SHARE = 0.1
 """A bin with this share of its samples at the cap says too little about demand."""
 
 
-def observe(history: History, holds_s: Mapping[str, float], servers: Sequence[Server], now: float) -> Mapping[str, Seen]:
-    """What is known of each server that has a series; ``holds_s``: hold time by server."""
+def observe(resource: str, history: History | None, holds_s: Column, servers: Sequence[Server], now: float) -> Seen:
+    """What is known of each server; ``holds_s`` [n]: its hold time. A server without a series was not measured."""
+    latest, censored, confidence, overhead = _samples(resource, servers)
+    if history is None or not history.series:
+        return _unseen(latest, censored, confidence, overhead)
     row = {name: i for i, name in enumerate(history.series)}
-    window = _largest(history.max, WINDOW).tolist()
-    capped = (np.nan_to_num(_largest(history.censored, WINDOW)) >= CENSORED_SHARE).tolist()
-    bins = {hold: ceil(hold / history.step_s) + 1 for hold in set(holds_s.values())}
-    held = {hold: _largest(history.mean, n).tolist() for hold, n in bins.items()}
-    wanted = {hold: _largest(history.max, n).tolist() for hold, n in bins.items()}
-    ages = np.nan_to_num(now - history.first_seen).tolist()
-    return {
-        s.id: _seen(history.resource, s, (window[i], held[holds_s[s.id]][i], wanted[holds_s[s.id]][i]), capped[i], ages[i])
-        for s in servers
-        if (i := row.get(s.id)) is not None
-    }
-
-
-def _seen(resource: str, server: Server, peaks: tuple[float, float, float], capped: bool, age_s: float) -> Seen:
-    window_peak, hold_peak, hold_max = (_known(p) for p in peaks)
-    latest, censored, confidence = _latest(resource, server.last)
+    rows = np.asarray([row.get(s.id, -1) for s in servers], np.intp)
+    there = rows >= 0
+    capped = np.nan_to_num(_largest(history.censored, WINDOW)) >= CENSORED_SHARE
+    ages = np.nan_to_num(now - history.first_seen)
     return Seen(
-        window_peak=window_peak,
-        hold_peak=hold_peak,
-        hold_max=hold_max,
+        window_peak=_taken(_largest(history.max, WINDOW), rows),
+        hold_peak=_of_holds(history.mean, history.step_s, holds_s, rows),
+        hold_max=_of_holds(history.max, history.step_s, holds_s, rows),
         latest=latest,
-        censored=capped or censored,
+        censored=censored | (there & capped[rows]),
         confidence=confidence,
-        age_s=max(0.0, age_s),
-        overhead=_overhead(resource, server.last),
+        age_s=np.where(there, np.maximum(0.0, ages[rows]), 0.0),
+        overhead=overhead,
     )
 
 
-def _overhead(resource: str, last: VmSample | None) -> float:
-    """What is in use beside the demand: forecasts speak of demand, allocations hold both."""
-    if resource != "memory" or last is None or last.memory is None:
-        return 0.0
-    return (last.memory.in_use - last.memory.demand).mib
+def _unseen(latest: Column, censored: Flags, confidence: Column, overhead: Column) -> Seen:
+    unknown = np.full(len(latest), np.nan)
+    return Seen(unknown, unknown, unknown, latest, censored, confidence, np.zeros(len(latest)), overhead)
 
 
-def _latest(resource: str, last: VmSample | None) -> tuple[float | None, bool, float]:
-    """Demand, whether it ran into its cap, and how far it can be trusted, from the newest sample."""
-    if resource == "cpu" and last and last.cpu:
-        return last.cpu.demand.cores, last.cpu.censored, last.cpu.confidence
-    if resource == "memory" and last and last.memory:
-        return last.memory.in_use.mib, last.memory.censored, last.memory.confidence
-    return None, False, 0.0
+def _of_holds(values: Floats, step_s: int, holds_s: Column, rows: Rows) -> Column:
+    """[n]: the largest of each server's own hold time."""
+    found = np.full(len(rows), np.nan)
+    for hold in np.unique(holds_s).tolist():
+        mine = holds_s == hold
+        found[mine] = _taken(_largest(values, ceil(hold / step_s) + 1), rows)[mine]
+    return found
 
 
-def _largest(values: Floats, bins: int) -> Floats:
+def _taken(values: Column, rows: Rows) -> Column:
+    """[n]: each server's value, NaN where it has no series or the value is none."""
+    return np.where((rows >= 0) & np.isfinite(values[rows]), values[rows], np.nan)
+
+
+def _largest(values: Floats, bins: int) -> Column:
     """Largest of the last bins of each row, gaps left out: [n]; NaN where all are gaps."""
-    largest: Floats = np.fmax.reduce(values[:, -max(1, bins) :], axis=1, initial=np.nan)
+    largest: Column = np.fmax.reduce(values[:, -max(1, bins) :], axis=1, initial=np.nan).astype(np.float64)
     return largest
 
 
-def _known(value: float) -> float | None:
-    return value if isfinite(value) else None
+# -- newest samples ---------------------------------------------------------------------------------------------------
+
+_Told = tuple[float, bool, float, float]
+_NOTHING: _Told = (np.nan, False, 0.0, 0.0)
+
+
+def _samples(resource: str, servers: Sequence[Server]) -> tuple[Column, Flags, Column, Column]:
+    """Demand, whether it ran into its cap, how far it can be trusted, and what is in use beside it. Each [n]."""
+    tell: Callable[[VmSample], _Told] = _cpu if resource == "cpu" else _memory
+    told = np.asarray([tell(s.last) if s.last else _NOTHING for s in servers], np.float64).reshape(len(servers), 4)
+    return told[:, 0].copy(), told[:, 1] > 0, told[:, 2].copy(), told[:, 3].copy()
+
+
+def _cpu(last: VmSample) -> _Told:
+    return (last.cpu.demand.cores, last.cpu.censored, last.cpu.confidence, 0.0) if last.cpu else _NOTHING
+
+
+def _memory(last: VmSample) -> _Told:
+    """Forecasts speak of demand, allocations hold also what the guest's kernel keeps."""
+    m = last.memory
+    if m is None:
+        return _NOTHING
+    in_use = m.in_use.mib
+    return in_use, m.censored, m.confidence, in_use - m.demand.mib

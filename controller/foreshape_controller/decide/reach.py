@@ -1,58 +1,59 @@
-"""Which amounts a server's usable levers can reach. Amounts in cores or MiB."""
+"""Which amounts servers' usable levers can reach. Amounts in cores or MiB; columns are [n]."""
 
-from collections.abc import Iterable
-from math import ceil, floor
+import numpy as np
 
-from foreshape_wire.reading import Capability
+from foreshape_controller.decide.facts import Levers
+from foreshape_controller.model.columns import Column
 
 EPSILON = 1e-9
 """Room for floating point when an amount lies on the grid."""
 
 
-def highest(levers: Iterable[Capability]) -> float:
-    """Most that any lever reaches."""
-    return max((c.highest for c in levers), default=0.0)
+def highest(levers: Levers) -> Column:
+    """Most that any lever reaches; 0 without one."""
+    most: Column = np.max(np.where(levers.usable, levers.highest, 0.0), axis=0, initial=0.0)
+    return most
 
 
-def lowest(levers: Iterable[Capability]) -> float:
-    """Least that any lever reaches."""
-    return min((c.lowest for c in levers), default=0.0)
+def lowest(levers: Levers) -> Column:
+    """Least that any lever reaches; 0 without one."""
+    least: Column = np.min(np.where(levers.usable, levers.lowest, np.inf), axis=0, initial=np.inf)
+    return np.where(np.isfinite(least), least, 0.0)
 
 
-def at_least(levers: Iterable[Capability], amount: float, granule: float) -> float:
-    """Smallest reachable amount that is enough, else the most that can be reached.
+def at_least(levers: Levers, amount: Column, granule: float) -> Column:
+    """Smallest reachable amount that is enough, else the most that can be reached; without a lever the amount itself.
 
     A quota gives fractions of a core inside its range; beyond it whole vCPUs have to be plugged, so 2.3 becomes 3.
     ``granule``: smallest useful step, for levers whose own is finer.
     """
-    offers = [_up(c, amount, granule) for c in levers]
-    enough = [offer for offer in offers if offer >= amount - EPSILON]
-    return min(enough) if enough else max(offers, default=amount)
+    origin, step = _grid(levers, granule)
+    offers = _into(levers, origin + np.ceil((amount - origin) / step - EPSILON) * step)
+    enough = np.min(np.where(levers.usable & (offers >= amount - EPSILON), offers, np.inf), axis=0, initial=np.inf)
+    most = np.max(np.where(levers.usable, offers, -np.inf), axis=0, initial=-np.inf)
+    return _first(enough, most, amount)
 
 
-def at_most(levers: Iterable[Capability], amount: float, granule: float) -> float:
+def at_most(levers: Levers, amount: Column, granule: float) -> Column:
     """Largest reachable amount that is not above the given one, else the least that can be reached."""
-    offers = [_down(c, amount, granule) for c in levers]
-    fitting = [offer for offer in offers if offer <= amount + EPSILON]
-    return max(fitting) if fitting else min(offers, default=amount)
+    origin, step = _grid(levers, granule)
+    offers = _into(levers, origin + np.floor((amount - origin) / step + EPSILON) * step)
+    fitting = np.max(np.where(levers.usable & (offers <= amount + EPSILON), offers, -np.inf), axis=0, initial=-np.inf)
+    least = np.min(np.where(levers.usable, offers, np.inf), axis=0, initial=np.inf)
+    return _first(fitting, least, amount)
 
 
-def _up(lever: Capability, amount: float, granule: float) -> float:
-    origin, step = _grid(lever, granule)
-    return _into(lever, origin + ceil((amount - origin) / step - EPSILON) * step)
+def _first(best: Column, second: Column, otherwise: Column) -> Column:
+    return np.where(np.isfinite(best), best, np.where(np.isfinite(second), second, otherwise))
 
 
-def _down(lever: Capability, amount: float, granule: float) -> float:
-    origin, step = _grid(lever, granule)
-    return _into(lever, origin + floor((amount - origin) / step + EPSILON) * step)
+def _into(levers: Levers, amount: Column) -> Column:
+    return np.asarray(np.round(np.minimum(levers.highest, np.maximum(levers.lowest, amount)), 6), np.float64)
 
 
-def _into(lever: Capability, amount: float) -> float:
-    return round(min(lever.highest, max(lever.lowest, amount)), 6)
-
-
-def _grid(lever: Capability, granule: float) -> tuple[float, float]:
+def _grid(levers: Levers, granule: float) -> tuple[Column, Column]:
     """Origin and step: a coarse lever counts from its own lowest (virtio-mem blocks above the base), a fine one from zero."""
-    if lever.granule >= granule or lever.granule <= 0:
-        return (lever.lowest, lever.granule) if lever.granule > 0 else (0.0, granule)
-    return 0.0, ceil(granule / lever.granule - EPSILON) * lever.granule
+    own = np.where(levers.usable & (levers.granule > 0), levers.granule, 0.0)
+    coarse = own >= granule
+    several = np.ceil(granule / np.where(own > 0, own, granule) - EPSILON) * np.where(own > 0, own, granule)
+    return np.where(coarse, levers.lowest, 0.0), np.where(coarse, own, several)

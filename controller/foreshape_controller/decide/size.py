@@ -1,273 +1,354 @@
-"""What size one resource of one server should have (domain.md §4). Every rule that was asked stands in the result as a gate.
+"""What size one resource of each server should have (domain.md §4). Every rule that was asked stands in the result as a gate.
 
     target = clamp(granule_up(q50 + s·(q_tier − q50) of the window peak), floor, ceiling)
 
-Growth happens at once. A shrink needs all of: a tier that allows it, history, uncensored and trusted data, low use seen and
-predicted for the hold time; it takes one step at most and leaves memory its working set and a margin.
+Growth happens at once. A shrink needs all of: a tier that allows it, history, uncensored and trusted data without anomalies, a
+recent forecast, low use seen and predicted for the hold time; it takes one step at most and leaves memory its working set and
+a margin. Only a hard cap takes more, because people said so: it stops at the floor and at what memory is in use.
+
+All servers at once: rules are masks over columns, and nothing but columns comes out; ``model.told`` puts a row into words.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-import msgspec
+import numpy as np
 
 from foreshape_controller.decide import reach
-from foreshape_controller.model.forecast import NO_FORECAST
-from foreshape_controller.model.plan import Choice, Gate, PeakRange, Sizing
-from foreshape_controller.model.tier import ResourceRules, Tier
-from foreshape_wire.reading import Capability
+from foreshape_controller.decide.facts import LEVERS, Facts, Levers, Rules
+from foreshape_controller.model.columns import CODE, CODES, GATE, GROW, HOLD, SHRINK, Bits, Codes, Column, Flags, Sizes
+from foreshape_controller.model.told import CONFIDENT
+from foreshape_wire.quantity import MAX_CORES, MAX_MIB
 
-CONFIDENT = 0.5
-"""Memory demand trusted less than this (resident set only) never shrinks a server."""
-
-LEAST_MARGIN_MIB = 64.0
-"""Room above the working set that the agent insists on (its ``memory_margin_mib``): to order less is to be refused each time."""
+PERMISSIONS = ("tier_keeps", "young", "unobserved", "censored", "low_confidence", "anomalous", "forecast_old", "step_time")
+"""Gates that a shrink must pass, in the order in which they are asked: the first that refuses is the reason."""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What was measured of one resource lately. None: not measured."""
+def decide_sizes(facts: Facts, rules: Rules) -> Sizes:
+    """Size one resource of n servers. The result also says what the same rules choose without a forecast.
 
-    window_peak: float | None = None
-    """Largest maximum of the last half-hour: what a rule without forecasts would size by."""
-    hold_peak: float | None = None
-    """Largest 5-minute mean of the hold time."""
-    hold_max: float | None = None
-    """Largest maximum of the hold time: what a rule without forecasts would have wanted meanwhile."""
-    latest: float | None = None
-    """The newest sample's demand; for memory the working set."""
-    censored: bool = False
-    """Some of the last half-hour ran into its cap."""
-    confidence: float = 1.0
-    age_s: float = 0.0
-    """Seconds of history."""
-    overhead: float = 0.0
-    """What must be there beside the demand: memory that the guest's kernel keeps for itself."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """One resource of one server at one instant. Amounts in cores or MiB."""
-
-    resource: str
-    allocation: float
-    entitlement: float
-    ceiling: float
-    granule: float
-    levers: tuple[Capability, ...]
-    """Usable ones."""
-    peak: PeakRange | None
-    seen: Seen
-    held: float | None = None
-    """Largest ``wanted`` of earlier plans within the hold time."""
-    raised_floor: float = 0.0
-    no_lever: str = ""
-    """Why no lever is usable."""
-    frozen: tuple[str, str] | None = None
-    """Code and sentence of what forbids any change: stale data, safe mode, a migration."""
-
-    @property
-    def looked_ahead(self) -> bool:
-        """Whether the peak is a forecast, and not only what was measured."""
-        return self.peak is None or self.peak.source != NO_FORECAST
+    A server whose numbers make no sense is held (``odd_data``); it changes nothing for the others.
+    """
+    odd = unsound(facts)
+    case = _Case.of(_sane(facts, odd), rules)
+    chosen = _choose(case)
+    have = np.where(_amounts(facts.allocation, facts.resource), facts.allocation, 0.0)
+    kept: dict[str, Column] = {"wanted": case.wanted, "floor": case.floor, "ceiling": case.ceiling}
+    names = tuple(name.value for name in LEVERS[facts.resource])
+    target = np.where(odd, have, chosen.target)
+    return Sizes(
+        resource=facts.resource,
+        choice=choices(target, have),
+        code=np.where(odd, CODE["odd_data"], chosen.code).astype(np.int32),
+        allocation=have,
+        target=target,
+        reactive=np.where(odd, np.nan, _reactive(case, chosen)),
+        asked=np.where(odd, 0, chosen.asked).astype(np.uint32),
+        passed=np.where(odd, 0, chosen.passed).astype(np.uint32),
+        inputs=_inputs(case, chosen, odd),
+        words={"code": CODES, "levers": names, **facts.words, **facts.peak.words, "odd": ODD},
+        **{name: np.where(odd, have, column) for name, column in kept.items()},
+    )
 
 
-def size(facts: Facts, tier: Tier) -> Sizing:
-    """Size one resource. The result also says what the same rules choose without a forecast."""
-    chosen = _Case.of(facts, tier).choose()
-    return msgspec.structs.replace(chosen, reactive_target=_reactive(facts, tier) if facts.looked_ahead else chosen.target)
+def choices(target: Column, have: Column) -> Codes:
+    """[n]: grow, shrink or hold."""
+    return np.select([target > have, target < have], [GROW, SHRINK], HOLD).astype(np.int32)
 
 
-def _reactive(facts: Facts, tier: Tier) -> float | None:
+def _reactive(case: "_Case", chosen: "_Found") -> Column:
     """Target with measured maxima in place of forecasts: the last window's now, the hold time's for what was wanted before."""
-    last = facts.seen.window_peak
-    if last is None:
-        return None
-    seen = PeakRange(median=last, wanted=last, quantile=1.0, source=NO_FORECAST, reason="last half-hour's maximum", age_s=facts.seen.age_s)
-    held = None if facts.seen.hold_max is None else facts.seen.hold_max + facts.seen.overhead
-    return _Case.of(replace(facts, peak=seen, held=held), tier).choose().target
+    f = case.facts
+    last, held = f.seen.window_peak, f.seen.hold_max + f.seen.overhead
+    there = np.isfinite(last)
+    seen = replace(f.peak, median=last, wanted=last, there=there, made_s=np.zeros(len(last)))
+    found = _choose(replace(case, facts=replace(f, peak=seen, held=held)))
+    known = there & f.peak.there
+    return np.where(f.peak.there & ~f.peak.looked_ahead, chosen.target, np.where(known, found.target, np.nan))
 
 
-def bounds(facts: Facts, rules: ResourceRules) -> tuple[float, float]:
-    """Floor and ceiling that hold for this server: promised, and reachable with the levers it has."""
-    promised = max(rules.floor_share * facts.entitlement, min(rules.floor_least, facts.entitlement), facts.raised_floor)
-    if not facts.levers:
-        return min(promised, facts.ceiling), facts.ceiling
-    ceiling = min(facts.ceiling, reach.highest(facts.levers))
-    return min(max(promised, reach.lowest(facts.levers)), ceiling), ceiling
+# -- numbers that make no sense ---------------------------------------------------------------------------------------
+
+ODD = ("", "a size, a lever's range or a forecast is not a number", "what was sold is nothing, or more than any machine has")
 
 
-@dataclass(frozen=True)
+def unsound(facts: Facts) -> Codes:
+    """[n]: index into ``ODD`` of what is wrong with a server's numbers; 0: nothing. Comparisons with NaN would decide anything."""
+    f, levers, peak = facts, facts.levers, facts.peak
+    sound = _amounts(f.allocation, f.resource) & _amounts(f.ceiling, f.resource) & np.isfinite(f.raised_floor)
+    for column in (levers.lowest, levers.highest, levers.granule):
+        sound &= (~levers.usable | _positive(column)).all(axis=0)
+    sound &= ~peak.there | (_positive(peak.median) & _positive(peak.wanted))
+    sold = _amounts(f.entitlement, f.resource) & (f.entitlement > 0)
+    return np.select([~sound, ~sold], [1, 2], 0).astype(np.int32)
+
+
+def _positive(column: Column) -> Flags:
+    return np.isfinite(column) & (column >= 0)
+
+
+def _amounts(column: Column, resource: str) -> Flags:
+    return (column >= 0) & (column <= (MAX_CORES if resource == "cpu" else MAX_MIB))  # NaN fails every comparison
+
+
+def _sane(facts: Facts, odd: Codes) -> Facts:
+    """The same facts with harmless numbers where they are odd, so that arithmetic stays silent; the result is thrown away."""
+    if not odd.any():
+        return facts
+    bad = odd > 0
+
+    def mended(column: Column) -> Column:
+        return np.where(bad, 1.0, column)
+
+    levers = Levers(facts.levers.usable & ~bad, *(mended(c) for c in (facts.levers.lowest, facts.levers.highest, facts.levers.granule)))
+    peak = replace(facts.peak, median=mended(facts.peak.median), wanted=mended(facts.peak.wanted))
+    amounts: dict[str, Any] = {name: mended(getattr(facts, name)) for name in ("allocation", "entitlement", "ceiling", "raised_floor")}
+    return replace(facts, levers=levers, peak=peak, **amounts)
+
+
+# -- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def bounds(facts: Facts, rules: Rules) -> tuple[Column, Column]:
+    """Floor and ceiling that hold for each server: promised, and reachable with the levers it has.
+
+    A hard cap lowers the ceiling to what a lever can do, and never below the floor.
+    """
+    some = facts.levers.some
+    tiers = np.maximum(rules.floor_share * facts.entitlement, np.minimum(rules.floor_least, facts.entitlement))
+    promised = np.maximum(np.where(np.isfinite(facts.agreed), facts.agreed, tiers), facts.raised_floor)
+    most = np.where(some, np.minimum(facts.ceiling, reach.highest(facts.levers)), facts.ceiling)
+    floor = np.minimum(np.where(some, np.maximum(promised, reach.lowest(facts.levers)), promised), most)
+    shared = np.where(rules.ceiling_share > 0, rules.ceiling_share * facts.entitlement, np.inf)
+    capped = np.where(np.isfinite(facts.cap), reach.at_most(facts.levers, facts.cap, facts.granule), np.inf)
+    return floor, np.maximum(floor, np.minimum(most, np.where(some, np.minimum(shared, capped), np.inf)))
+
+
+# -- one question to the rules ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
 class _Case:
-    """One question to the rules, with the bounds worked out."""
+    """All servers' question to the rules, with the bounds worked out."""
 
     facts: Facts
-    tier: Tier
-    rules: ResourceRules
-    floor: float
-    ceiling: float
-    gates: tuple[Gate, ...] = ()
+    rules: Rules
+    floor: Column
+    ceiling: Column
 
     @classmethod
-    def of(cls, facts: Facts, tier: Tier) -> "_Case":
-        rules = tier.cpu if facts.resource == "cpu" else tier.memory
-        floor, ceiling = bounds(facts, rules)
-        return cls(facts, tier, rules, floor, ceiling)
-
-    # -- the way through the rules ------------------------------------------------------------------------------
-
-    def choose(self) -> Sizing:
-        """The table of contents: may anything change, what is wanted, which way, under which rules."""
-        stop = self._stop()
-        if stop:
-            return self._hold(*stop)
-        case = self._asked("lever", True, ", ".join(c.lever.value for c in self.facts.levers))
-        goal = case.fit(case.wanted)
-        if goal > self.facts.allocation:
-            return case._grow(goal)
-        if goal < self.facts.allocation:
-            return case._shrink(goal)
-        if case.wanted > case.ceiling:
-            return case._hold("at_ceiling", f"wants {self._say(case.wanted)}, and {self._say(goal)} is the most it can have")
-        return case._hold("at_target", f"{self._say(goal)} is what it should have")
-
-    def _stop(self) -> tuple[str, str] | None:
-        """Code and sentence of what forbids any change."""
-        if self.facts.frozen:
-            return self.facts.frozen
-        if not self.facts.levers:
-            return "no_lever", f"no usable lever: {self.facts.no_lever or 'none was reported'}"
-        if self.facts.peak is None:
-            return "no_forecast", "no forecast for this server yet"
-        return None
+    def of(cls, facts: Facts, rules: Rules) -> "_Case":
+        return cls(facts, rules, *bounds(facts, rules))
 
     @property
-    def wanted(self) -> float:
+    def wanted(self) -> Column:
         """The predicted peak and what must be there beside it, but never less than the working set and its margin."""
-        peak = self.facts.peak.wanted + self.facts.seen.overhead if self.facts.peak else self.facts.allocation
-        return max(peak, self._working_set())
+        peak = np.where(self.facts.peak.there, self.facts.peak.wanted + self.facts.seen.overhead, self.facts.allocation)
+        return np.maximum(peak, self.in_use)
 
     @property
-    def used(self) -> float:
-        """The largest that was used in the hold time, and what must be there beside it."""
-        return (self.facts.seen.hold_peak or 0.0) + self.facts.seen.overhead
-
-    def fit(self, amount: float) -> float:
-        """Rounded up to what a lever can do, then clamped."""
-        reachable = reach.at_least(self.facts.levers, amount, self.facts.granule)
-        return min(self.ceiling, max(self.floor, reachable))
-
-    # -- growth -------------------------------------------------------------------------------------------------
-
-    def _grow(self, goal: float) -> Sizing:
-        have = self.facts.allocation
-        needed = goal - have >= self.tier.dead_band * have or self.facts.seen.censored or have < self.floor
-        case = self._asked("dead_band", needed, f"{self._say(goal)} against {self._say(have)}, band {self.tier.dead_band:.0%}")
-        if not needed:
-            return case._hold("dead_band", f"{self._say(goal)} wanted: less than {self.tier.dead_band:.0%} away")
-        case = case._asked("ceiling", self.wanted <= self.ceiling, f"wants {self._say(self.wanted)}, ceiling {self._say(self.ceiling)}")
-        if have < self.floor and goal <= self.floor:
-            return case._move(Choice.GROW, goal, "below_floor", f"its floor is {self._say(self.floor)}")
-        peak = "predicted peak" if self.facts.looked_ahead else "last half-hour's peak"
-        return case._move(Choice.GROW, goal, "peak_above", f"{peak} {self._say(self.wanted)} is above its {self._say(have)}")
-
-    # -- shrinking ----------------------------------------------------------------------------------------------
-
-    def _shrink(self, goal: float) -> Sizing:
-        case, refused = self._permission()
-        if refused:
-            return case._hold(*refused)
-        case, kept, why = case._kept(goal)
-        have = self.facts.allocation
-        if have - kept < self.tier.dead_band * have:
-            return case._hold(*why)
-        return case._step(kept)
-
-    def _permission(self) -> "tuple[_Case, tuple[str, str] | None]":
-        """Ask every condition of a shrink; the first that says no is the reason."""
-        case, refused = self, None
-        for name, passed, detail in self._conditions():
-            case = case._asked(name, passed, detail)
-            if not passed and refused is None:
-                refused = (name, detail)
-        return case, refused
-
-    def _conditions(self) -> list[tuple[str, bool, str]]:
-        seen, rules = self.facts.seen, self.rules
-        trusted = self.facts.resource != "memory" or seen.confidence >= CONFIDENT
-        return [
-            ("tier_keeps", self.tier.may_shrink, f"tier {self.tier.name} {'may' if self.tier.may_shrink else 'is never to'} shrink"),
-            ("young", seen.age_s >= rules.young_s, f"{seen.age_s / 3600:.1f} h of history, {rules.young_s / 3600:.1f} h needed"),
-            (
-                "unobserved",
-                seen.hold_peak is not None,
-                "use was measured lately" if seen.hold_peak is not None else "no use measured lately",
-            ),
-            (
-                "censored",
-                not seen.censored,
-                "use ran into its cap: the demand may be higher" if seen.censored else "use stayed below its cap",
-            ),
-            ("low_confidence", trusted, f"confidence {seen.confidence:.2f}, memory needs {CONFIDENT}"),
-        ]
-
-    def _kept(self, goal: float) -> "tuple[_Case, float, tuple[str, str]]":
-        """What must stay: the largest of the forecast, what was seen and what was wanted in the hold time. With the reason to hold."""
-        hours = f"{self.rules.hold_s / 3600:.1f} h"
-        seen, held = self.fit(self.used), self.fit(self.facts.held or 0.0)
-        case = self._asked("observed_high", seen <= goal, f"largest use of the last {hours}: {self._say(self.used)}")
-        case = case._asked(
-            "hold_time", held <= goal, f"largest wanted in the last {hours}: {self._say(max(self.facts.held or 0.0, self.wanted))}"
-        )
-        kept = max(goal, seen, held)
-        if self.facts.allocation - goal < self.tier.dead_band * self.facts.allocation:
-            return case, kept, ("dead_band", f"{self._say(goal)} wanted: less than {self.tier.dead_band:.0%} away")
-        if held >= seen:
-            return case, kept, ("hold_time", f"{self._say(held)} was wanted within the last {hours}")
-        return case, kept, ("observed_high", f"{self._say(seen)} was used within the last {hours}")
-
-    def _step(self, kept: float) -> Sizing:
-        """Down by at most one step; where one step is less than a granule, by one granule."""
-        have, share = self.facts.allocation, self.rules.shrink_step_share
-        one = self.fit(have * (1 - share))
-        if one >= have:
-            one = reach.at_most(self.facts.levers, have - self.facts.granule, self.facts.granule)
-        target = max(kept, one)
-        case = self._asked("step", target <= kept, f"one step takes at most {share:.0%} of {self._say(have)}")
-        if target >= have:
-            return case._hold("at_target", "no lever reaches anything smaller that is enough")
-        stays = "predicted to stay" if self.facts.looked_ahead else "lately"
-        why = f"use is {stays} below {self._say(self.wanted)} and was low for {self.rules.hold_s / 3600:.1f} h"
-        return case._move(Choice.SHRINK, target, "peak_below", why)
-
-    def _working_set(self) -> float:
+    def in_use(self) -> Column:
         """Memory in use now and room above it; nothing for CPU, which can be given back in a moment."""
-        if self.facts.resource != "memory" or self.facts.seen.latest is None:
-            return 0.0
-        return self.facts.seen.latest + max(LEAST_MARGIN_MIB, self.rules.margin_share * self.facts.seen.latest)
+        latest = self.facts.seen.latest
+        if self.facts.resource != "memory":
+            return np.zeros(len(latest))
+        return np.where(np.isfinite(latest), latest + np.maximum(self.facts.margin, self.rules.margin_share * latest), 0.0)
 
-    # -- words --------------------------------------------------------------------------------------------------
+    @property
+    def used(self) -> Column:
+        """The largest that was used in the hold time, and what must be there beside it."""
+        return np.nan_to_num(self.facts.seen.hold_peak) + self.facts.seen.overhead
 
-    def _asked(self, name: str, passed: bool, detail: str) -> "_Case":
-        return replace(self, gates=(*self.gates, Gate(name=name, passed=passed, detail=detail)))
+    def fit(self, amount: Column) -> Column:
+        """Rounded up to what a lever can do, then clamped."""
+        return np.minimum(self.ceiling, np.maximum(self.floor, self.reached(amount)))
 
-    def _say(self, amount: float) -> str:
-        return f"{amount:.2f} cores" if self.facts.resource == "cpu" else f"{amount:.0f} MiB"
+    def reached(self, amount: Column) -> Column:
+        return reach.at_least(self.facts.levers, amount, self.facts.granule)
 
-    def _hold(self, code: str, reason: str) -> Sizing:
-        case = self if any(g.name == code for g in self.gates) else self._asked(code, False, reason)
-        return case._move(Choice.HOLD, self.facts.allocation, code, reason)
+    @property
+    def one_step(self) -> Column:
+        """What one shrink leaves; where one step is less than a granule, one granule less."""
+        have = self.facts.allocation
+        one = self.fit(have * (1 - self.rules.shrink_step_share))
+        down = reach.at_most(self.facts.levers, have - self.facts.granule, self.facts.granule)
+        return np.where(one >= have, down, one)
 
-    def _move(self, choice: Choice, target: float, code: str, reason: str) -> Sizing:
-        return Sizing(
-            resource=self.facts.resource,
-            choice=choice,
-            allocation=self.facts.allocation,
-            target=target,
-            wanted=self.wanted,
-            floor=self.floor,
-            ceiling=self.ceiling,
-            code=code,
-            reason=reason,
-            gates=self.gates,
-            peak=self.facts.peak,
-        )
+
+class _Asked:
+    """Bits of the gates, as they are asked one after the other."""
+
+    def __init__(self, n: int) -> None:
+        self.asked: Bits = np.zeros(n, np.uint32)
+        self.passed: Bits = np.zeros(n, np.uint32)
+
+    def ask(self, name: str, where: Flags, passed: Flags) -> None:
+        self.asked[where] |= GATE[name]
+        self.passed[where & passed] |= GATE[name]
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What the rules say. Columns are [n]."""
+
+    code: Codes
+    target: Column
+    asked: Bits
+    passed: Bits
+    goal: Column
+    told: Mapping[str, Column]
+    """What was worked out on the way, for the sentences."""
+
+
+def _choose(case: _Case) -> _Found:
+    """The table of contents: may anything change, what is wanted, which way, under which rules."""
+    f, have, goal, gates = case.facts, case.facts.allocation, case.fit(case.wanted), _Asked(len(case.floor))
+    told: dict[str, Column] = {}
+    code, target = _stopped(f), have.copy()
+    free = code < 0
+    gates.ask("lever", free, free)
+    cap = free & np.isfinite(f.cap)
+    gates.ask("capped", cap, case.wanted <= case.ceiling)
+    limit = _limit(case)
+    over = cap & (limit < have)
+    free &= ~over
+    answers = (
+        (over, (CODE["capped"], _throttled(case, limit))),
+        (free & (goal == have), (_still(case, cap), have)),
+        (free & (goal > have), _grown(case, goal, free & (goal > have), gates)),
+        (free & (goal < have), _shrunk(case, goal, free & (goal < have), gates, told)),
+    )
+    for where, (because, to) in answers:
+        code, target = np.where(where, because, code), np.where(where, to, target)
+    return _Found(code, target, gates.asked, gates.passed, goal, told)
+
+
+def _stopped(f: Facts) -> Codes:
+    """[n]: code of what forbids any change; -1: nothing."""
+    refused = [f.stop >= 0, ~f.levers.some, ~f.peak.there]
+    return np.select(refused, [f.stop, CODE["no_lever"], CODE["no_forecast"]], -1).astype(np.int32)
+
+
+def _still(case: _Case, cap: Flags) -> Codes:
+    """Why what it has is what it should have."""
+    more = case.wanted > case.ceiling
+    return np.select([more & cap, more], [CODE["capped"], CODE["at_ceiling"]], CODE["at_target"])
+
+
+def _limit(case: _Case) -> Column:
+    """What a hard cap leaves; without one there is no limit."""
+    f = case.facts
+    capped = np.maximum(case.floor, reach.at_most(f.levers, np.nan_to_num(f.cap), f.granule))
+    return np.where(np.isfinite(f.cap), capped, np.inf)
+
+
+def _throttled(case: _Case, limit: Column) -> Column:
+    """Down to the cap: CPU at once, memory by a step and not into what is in use, or may be."""
+    f = case.facts
+    if f.resource != "memory":
+        return limit
+    known = np.isfinite(f.seen.latest) & (f.seen.confidence >= CONFIDENT)
+    to = np.maximum(np.maximum(limit, case.one_step), case.reached(case.in_use))
+    return np.where(known, np.minimum(f.allocation, to), f.allocation)
+
+
+def _grown(case: _Case, goal: Column, where: Flags, gates: _Asked) -> tuple[Codes, Column]:
+    f, have, wanted = case.facts, case.facts.allocation, case.wanted
+    short = have < case.floor
+    needed = (goal - have >= case.rules.dead_band * have) | f.seen.censored | short
+    gates.ask("dead_band", where, needed)
+    gates.ask("ceiling", where & needed, wanted <= case.ceiling)
+    code = np.select([~needed, short & (goal <= case.floor)], [CODE["dead_band"], CODE["below_floor"]], CODE["peak_above"])
+    return code, np.where(needed, goal, have)
+
+
+# -- shrinking --------------------------------------------------------------------------------------------------------
+
+
+def _shrunk(case: _Case, goal: Column, where: Flags, gates: _Asked, told: dict[str, Column]) -> tuple[Codes, Column]:
+    """Ask every condition; then keep the largest of the forecast, what is in use, what was seen and what was wanted."""
+    refused = np.full(len(goal), -1, np.int32)
+    for name, passed, asked in _permissions(case):
+        gates.ask(name, where & asked, passed)
+        refused = np.where((refused < 0) & asked & ~passed, CODE[name], refused)
+    allowed = where & (refused < 0)
+    kept, why = _kept(case, goal, allowed, gates, told)
+    have = case.facts.allocation
+    moves = allowed & (have - kept >= case.rules.dead_band * have)
+    one = case.one_step
+    target = np.maximum(kept, one)
+    gates.ask("step", moves, target <= kept)
+    code = np.select([refused >= 0, ~moves, target >= have], [refused, why, CODE["at_target"]], CODE["peak_below"])
+    return code, np.where(moves & (target < have), target, have)
+
+
+def _permissions(case: _Case) -> tuple[tuple[str, Flags, Flags], ...]:
+    """Name, whether it allows a shrink, and whether it has anything to say, of each gate in ``PERMISSIONS``."""
+    f, rules, always = case.facts, case.rules, np.ones(len(case.floor), bool)
+    recent = ~(f.since_shrink_s < rules.step_s)
+    fresh = (f.peak.made_s <= f.forecast_old_s) | ~f.peak.looked_ahead
+    return (
+        ("tier_keeps", rules.may_shrink, always),
+        ("young", f.seen.age_s >= rules.young_s, always),
+        ("unobserved", np.isfinite(f.seen.hold_peak), always),
+        ("censored", ~f.seen.censored, always),
+        ("low_confidence", (f.seen.confidence >= CONFIDENT) | (f.resource != "memory"), always),
+        ("anomalous", ~f.anomalous, always),
+        ("forecast_old", fresh, always),
+        ("step_time", recent, rules.step_s > 0),
+    )
+
+
+def _kept(case: _Case, goal: Column, where: Flags, gates: _Asked, told: dict[str, Column]) -> tuple[Column, Codes]:
+    """What must stay, and the reason where that leaves nothing to take."""
+    held = np.nan_to_num(case.facts.held)
+    seen_kept, held_kept, in_use = case.fit(case.used), case.fit(held), case.reached(case.in_use)
+    gates.ask("working_set", where & (in_use > goal), np.zeros(len(goal), bool))
+    gates.ask("observed_high", where, seen_kept <= goal)
+    gates.ask("hold_time", where, held_kept <= goal)
+    told |= {"seen_kept": seen_kept, "held_kept": held_kept, "used": case.used, "held": np.maximum(held, case.wanted)}
+    kept = np.maximum(np.maximum(goal, in_use * (case.in_use > 0)), np.maximum(seen_kept, held_kept))
+    have, band = case.facts.allocation, case.rules.dead_band * case.facts.allocation
+    why = np.select(
+        [have - goal < band, have - in_use < band, held_kept >= seen_kept],
+        [CODE["dead_band"], CODE["working_set"], CODE["hold_time"]],
+        CODE["observed_high"],
+    )
+    return kept, why
+
+
+# -- for the sentences ------------------------------------------------------------------------------------------------
+
+
+def _inputs(case: _Case, chosen: _Found, odd: Codes) -> dict[str, Column]:
+    """The numbers that ``model.told`` names."""
+    f, rules = case.facts, case.rules
+    return {
+        **f.said,
+        **chosen.told,
+        "goal": chosen.goal,
+        "dead_band": rules.dead_band,
+        "hold_s": rules.hold_s,
+        "young_s": rules.young_s,
+        "step_s": rules.step_s,
+        "step_share": rules.shrink_step_share,
+        "levers": f.levers.bits,
+        "in_use": case.in_use,
+        "age_s": f.seen.age_s,
+        "confidence": f.seen.confidence,
+        "cap": f.cap,
+        "cap_until": f.cap_until,
+        "since_shrink_s": f.since_shrink_s,
+        "forecast_age_s": f.peak.made_s,
+        "forecast_old_s": np.full(len(odd), f.forecast_old_s),
+        "peak_median": f.peak.median,
+        "peak_wanted": f.peak.wanted,
+        "peak_quantile": f.peak.quantile,
+        "headroom": f.peak.headroom,
+        "peak_age_s": f.peak.age_s,
+        "peak_source": f.peak.source.astype(np.float64),
+        "peak_reason": f.peak.reason.astype(np.float64),
+        "half_hours": f.peak.half_hours,
+        "odd": odd.astype(np.float64),
+    }

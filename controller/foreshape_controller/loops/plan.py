@@ -9,8 +9,8 @@ from typing import Protocol, TypeAlias
 import structlog
 
 from foreshape_controller.decide.known import Known, Limits
-from foreshape_controller.decide.observe import WINDOW
 from foreshape_controller.decide.orders import Budget, orders_of
+from foreshape_controller.decide.peak import WINDOW
 from foreshape_controller.decide.plan import make_plan
 from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.model.cap import Cap

@@ -1,10 +1,11 @@
 """A plan as columns: one row per server, everything that a sentence about a decision is made from.
 
-30,000 decisions a cycle are computed and kept as arrays; a single one is put into words when somebody asks for it.
+30,000 decisions a cycle are computed and kept as arrays; a single one is put into words when somebody asks for it (``told``).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +14,68 @@ import numpy.typing as npt
 Column: TypeAlias = npt.NDArray[np.float64]
 Codes: TypeAlias = npt.NDArray[np.int32]
 Bits: TypeAlias = npt.NDArray[np.uint32]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+Rows: TypeAlias = npt.NDArray[np.intp]
+
+HOLD, GROW, SHRINK = range(3)
+CHOICES = ("hold", "grow", "shrink")
+"""Values of ``Choice`` by their index."""
+
+CODES = (
+    "at_target",
+    "at_ceiling",
+    "dead_band",
+    "peak_above",
+    "below_floor",
+    "peak_below",
+    "capped",
+    "no_lever",
+    "no_forecast",
+    "odd_data",
+    "stale",
+    "safe_mode",
+    "migrating",
+    "busy",
+    "not_running",
+    "tier_keeps",
+    "young",
+    "unobserved",
+    "censored",
+    "low_confidence",
+    "anomalous",
+    "forecast_old",
+    "step_time",
+    "working_set",
+    "observed_high",
+    "hold_time",
+    "host_full",
+    "host_short",
+)
+"""Reason codes by their index. What else forbids a change (``Known.halts``) follows them in ``Sizes.words["code"]``."""
+
+GATES = (
+    "lever",
+    "capped",
+    "dead_band",
+    "ceiling",
+    "tier_keeps",
+    "young",
+    "unobserved",
+    "censored",
+    "low_confidence",
+    "anomalous",
+    "forecast_old",
+    "step_time",
+    "working_set",
+    "observed_high",
+    "hold_time",
+    "step",
+    "host_capacity",
+)
+"""Gates by their bit, in the order in which they are asked. Stored plans count on it: new ones go to the end, and are told last."""
+
+CODE = {name: i for i, name in enumerate(CODES)}
+GATE = {name: np.uint32(1 << i) for i, name in enumerate(GATES)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +86,7 @@ class Sizes:
     choice: Codes
     """Index into ``CHOICES``."""
     code: Codes
-    """Index into the table of reason codes."""
+    """Index into ``codes``."""
     allocation: Column
     target: Column
     wanted: Column
@@ -40,6 +103,22 @@ class Sizes:
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Dictionaries of inputs that are codes of texts (the forecast's source and reason …), by the input's name."""
 
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The table of reason codes that ``code`` points into."""
+        return self.words.get("code", CODES)
+
+    @property
+    def moves(self) -> Flags:
+        """[n] whether something is to change."""
+        return np.asarray(self.choice != HOLD, bool)
+
+    @property
+    def changed_by_forecast(self) -> Flags:
+        """[n] whether the same rules would have chosen otherwise without a forecast."""
+        changed: Flags = np.isfinite(self.reactive) & (np.abs(self.reactive - self.target) > 1e-9)
+        return changed
+
 
 @dataclass(frozen=True, eq=False)
 class PlanTable:
@@ -55,15 +134,36 @@ class PlanTable:
     cpu: Sizes
     memory: Sizes
 
+    def __len__(self) -> int:
+        return len(self.servers)
+
     def row(self, server: str) -> int | None:
         """Where a server stands; None where nothing was decided about it."""
         return self.rows.get(server)
 
-    @property
+    def sizes(self, resource: str) -> Sizes:
+        return self.cpu if resource == "cpu" else self.memory
+
+    @cached_property
     def rows(self) -> Mapping[str, int]:
         """Row by server."""
-        found = self.__dict__.get("_rows")
-        if found is None:
-            found = {name: i for i, name in enumerate(self.servers)}
-            object.__setattr__(self, "_rows", found)
-        return found
+        return {name: i for i, name in enumerate(self.servers)}
+
+    @cached_property
+    def moving(self) -> Rows:
+        """Rows in which something is to change, whether the mode allows it or not."""
+        return np.flatnonzero(self.cpu.moves | self.memory.moves)
+
+    @cached_property
+    def acting(self) -> Rows:
+        """Rows of which an order follows: something is to change, and the mode allows it."""
+        return np.asarray([i for i in self.moving.tolist() if self.modes[i] == "act"], np.intp)
+
+
+def _nothing(resource: str) -> Sizes:
+    none, codes, bits = np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.uint32)
+    return Sizes(resource, codes, codes, none, none, none, none, none, none, bits, bits)
+
+
+EMPTY = PlanTable("", 0.0, (), (), (), (), (), _nothing("cpu"), _nothing("memory"))
+"""The table of a plan about nobody."""

@@ -1,94 +1,52 @@
-"""Decisions: every one has a reason, and "no" is a value too."""
+"""A plan: the decisions of one cycle, as columns, and in words where somebody asks."""
 
-from enum import StrEnum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 
-import msgspec
+from foreshape_controller.model import told
+from foreshape_controller.model.columns import EMPTY, PlanTable, Rows
+from foreshape_controller.model.decision import Choice, Decision, Gate, PeakRange, Sizing
+from foreshape_wire.ids import PlanId
 
-from foreshape_wire.ids import CauseId, HostName, PlanId, ServerId
-from foreshape_wire.order import Mode
-from foreshape_wire.quantity import Size
-
-
-class Choice(StrEnum):
-    GROW = "grow"
-    SHRINK = "shrink"
-    HOLD = "hold"
+__all__ = ["Choice", "Decision", "Gate", "PeakRange", "Plan", "Sizing"]
 
 
-class PeakRange(msgspec.Struct, frozen=True, kw_only=True):
-    """One server's predicted window peak as the decision sees it (cores or MiB)."""
-
-    median: float
-    wanted: float
-    """The tier's quantile, after headroom."""
-    quantile: float
-    source: str
-    reason: str
-    """Why this link of the forecast chain spoke."""
-    age_s: float
-    headroom: float = 1.0
-    """Factor on the distance from the median to the quantile that ``wanted`` holds: the server's times the tier's."""
-
-
-class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule that was asked, and what it said."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
-class Sizing(msgspec.Struct, frozen=True, kw_only=True):
-    """One resource of one server in one plan. Amounts in cores or MiB."""
-
-    resource: str
-    choice: Choice
-    allocation: float
-    target: float
-    """What it should be; equals the allocation when held."""
-    wanted: float
-    """Before floor, ceiling, dead band, hold and step limits."""
-    floor: float
-    ceiling: float
-    code: str
-    """A stable word: ``peak_above``, ``dead_band``, ``young``, ``stale``, ``censored``, ``hold_time`` …"""
-    reason: str
-    """A sentence for people."""
-    gates: tuple[Gate, ...] = ()
-    peak: PeakRange | None = None
-    reactive_target: float | None = None
-    """What the same rules would have chosen without a forecast (last window's maximum): the forecast's worth."""
-
-    @property
-    def changed_by_forecast(self) -> bool:
-        return self.reactive_target is not None and abs(self.reactive_target - self.target) > 1e-9
-
-
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """One server in one plan."""
-
-    server: ServerId
-    host: HostName
-    cause: CauseId
-    at: float
-    tier: str
-    mode: Mode
-    cpu: Sizing
-    memory: Sizing
-    floor: Size
-    ceiling: Size
-
-    @property
-    def acts(self) -> bool:
-        """Whether an order follows: something changes, and the mode allows it."""
-        return self.mode is Mode.ACT and (self.cpu.choice is not Choice.HOLD or self.memory.choice is not Choice.HOLD)
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision cycle over the whole view."""
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One decision cycle over the whole view. Two are equal when they say the same."""
 
     plan: PlanId
     at: float
-    decisions: tuple[Decision, ...]
+    written: tuple[Decision, ...] = ()
+    """Decisions that are in words already, where there are no columns."""
     notes: tuple[str, ...] = ()
     """Sentences about the cycle as a whole (hosts frozen, forecasts missing)."""
+    table: PlanTable = EMPTY
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Plan):
+            return NotImplemented
+        return (self.plan, self.at, self.notes, self.decisions) == (other.plan, other.at, other.notes, other.decisions)
+
+    def __hash__(self) -> int:
+        return hash((self.plan, self.at))
+
+    def decision(self, server: str) -> Decision | None:
+        """One server's decision in words; None where nothing was decided about it."""
+        row = self.table.row(server)
+        return None if row is None else told.decision(self.table, row)
+
+    def told(self, rows: Iterable[int]) -> tuple[Decision, ...]:
+        """Some rows in words."""
+        return tuple(told.decision(self.table, int(row)) for row in rows)
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """All in words, 0.1 ms each: for people and tests."""
+        return self.written or self.told(range(len(self.table)))
+
+    @property
+    def acting(self) -> Rows:
+        """Rows of the table of which an order follows."""
+        return self.table.acting

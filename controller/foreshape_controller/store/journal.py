@@ -114,7 +114,7 @@ class Journal:
             if row is None:
                 return None
             found = conn.execute(select(decisions.c.data).where(decisions.c.plan == row.plan).order_by(decisions.c.id)).scalars().all()
-        return Plan(plan=row.plan, at=row.at, decisions=tuple(map(_read_decision, found)), notes=_notes.decode(row.notes))
+        return Plan(plan=row.plan, at=row.at, written=tuple(map(_read_decision, found)), notes=_notes.decode(row.notes))
 
     def decisions(self, server: str, *, at: float | None = None, limit: int = 5) -> tuple[Decision, ...]:
         """A server's decisions, newest first; with ``at``, those up to that instant."""
