@@ -210,6 +210,34 @@ class LearnSettings:
 
 
 @dataclass(frozen=True)
+class ReclaimSettings:
+    """Idle and over-sized servers are always shown. Floors go down only if enabled, in mode act, in tiers with may_reclaim."""
+
+    enabled: bool = _option(
+        False, "true | false", "Lower floors. false: what is found stays advice, and floors that were lowered are given back."
+    )
+    interval_s: float = _option(60.0, "seconds", "How often servers that are being reclaimed are looked after.", min=1, max=3600)
+    find_every_s: float = _option(3600.0, "seconds", "How often history is looked through.", min=1, max=604800)
+    days: float = _option(7.0, "days", "How far back; younger servers are left alone. A day is 288 bins.", min=0.01, max=60)
+    covered: float = _option(0.8, "share", "Least part of these days that measurements spoke for.", min=0.1, max=1)
+    idle_share: float = _option(0.05, "share of the entitlement", "Idle: never uses more.", min=0, max=1)
+    oversized_share: float = _option(0.3, "share of the entitlement", "Over-sized: never uses more.", min=0, max=1)
+    margin: float = _option(0.3, "share", "Room above the largest that was used or is forecast, which stays.", min=0, max=10)
+    least_cpu: float = _option(0.05, "cores", "No floor goes below this.", min=0.001, max=64)
+    least_memory: float = _option(128.0, "MiB", "No floor goes below this.", min=16, max=1048576)
+    worth_share: float = _option(0.2, "share of the floor", "A floor that would sink by less stays.", min=0.01, max=1)
+    notice_s: float = _option(259200.0, "seconds", "Time between the notice to the owner and the first step.", min=0, max=7776000)
+    step_share: float = _option(0.2, "share of the floor", "What one step takes at most.", min=0.001, max=1)
+    step_s: float = _option(21600.0, "seconds", "Least time between two steps.", min=1, max=2592000)
+    ahead_days: float = _option(
+        7.0, "days", "A server is left alone when an event that raises its demand begins within this time.", min=0, max=365
+    )
+    rest_days: float = _option(7.0, "days", "A server that was given back is left alone for this long.", min=0, max=365)
+    objection_days: float = _option(90.0, "days", "An owner's objection counts for this long.", min=0.01, max=3650)
+    kept_days: float = _option(90.0, "days", "Notices and reclaims that are over are kept this long.", min=1, max=3650)
+
+
+@dataclass(frozen=True)
 class ApiSettings:
     """The HTTP edge."""
 
@@ -260,6 +288,7 @@ class Settings:
     plan: PlanSettings = field(default_factory=PlanSettings)
     agents: AgentsSettings = field(default_factory=AgentsSettings)
     learn: LearnSettings = field(default_factory=LearnSettings)
+    reclaim: ReclaimSettings = field(default_factory=ReclaimSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     log: LogSettings = field(default_factory=LogSettings)
     simulated: bool = False
@@ -274,6 +303,7 @@ _SECTIONS: Mapping[str, type] = types.MappingProxyType(
         "plan": PlanSettings,
         "agents": AgentsSettings,
         "learn": LearnSettings,
+        "reclaim": ReclaimSettings,
         "api": ApiSettings,
         "log": LogSettings,
     }

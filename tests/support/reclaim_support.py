@@ -16,6 +16,7 @@ def finding(goal: float = 0.1, **changes: object) -> Finding:
         "kind": "idle",
         "entitlement": 8.0,
         "p99": 0.05,
+        "top": 0.03,
         "day_peak": 0.07,
         "needed": 0.091,
         "goal": goal,
@@ -59,7 +60,7 @@ def facts(**changes: object) -> Facts:
 
 def use(**changes: object) -> Use:
     """One server that used 0.05 of its cores in a whole week."""
-    words = {"p99": 0.05, "covered": 1.0, "capped": 0.0, "doubtful": 0.0, "age_s": 30 * DAY} | changes
+    words = {"p99": 0.05, "top": 0.03, "covered": 1.0, "capped": 0.0, "doubtful": 0.0, "age_s": 30 * DAY} | changes
     return Use(**{k: np.atleast_1d(np.asarray(v, np.float64)) for k, v in words.items()})
 
 

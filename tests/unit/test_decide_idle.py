@@ -84,6 +84,7 @@ def test_one_that_uses_a_part_of_what_it_was_sold_is_over_sized():
     ("what", "why"),
     [
         ({"used": use(p99=2.5)}, "in_use"),
+        ({"used": use(top=2.5)}, "in_use"),
         ({"used": use(p99=np.nan, covered=0.0)}, "uncovered"),
         ({"used": use(covered=0.79)}, "uncovered"),
         ({"used": use(age_s=6.9 * DAY)}, "young"),
@@ -143,7 +144,7 @@ def fleets(draw):
     def column(of):
         return np.array([draw(of) for _ in range(n)], np.float64)
 
-    seen = Use(column(figures), column(shares), column(shares), column(shares), column(st.floats(0, 100 * DAY)))
+    seen = Use(column(figures), column(figures), column(shares), column(shares), column(shares), column(st.floats(0, 100 * DAY)))
     stands = Standing(
         **{
             f.name: column(st.booleans()).astype(bool) if f.name in ("odd", "event", "declared") else column(figures)
@@ -165,9 +166,9 @@ def test_nobody_is_found_against_the_evidence_and_nobody_s_row_matters_to_anothe
             assert seen.age_s[i] >= 7 * DAY
             assert seen.covered[i] >= 0.8
             assert not any(part[i] for part in (stands.odd, stands.event, stands.declared))
-            assert max(seen.p99[i], stands.day_peak[i]) <= 0.3 * stands.entitlement[i]
+            assert np.fmax(np.fmax(seen.p99[i], seen.top[i]), stands.day_peak[i]) <= 0.3 * stands.entitlement[i]
             assert found.goal[i] >= RULE.least[resource]
-            assert found.goal[i] >= 1.3 * max(seen.p99[i], stands.day_peak[i])
+            assert found.goal[i] >= 1.3 * np.fmax(seen.p99[i], stands.day_peak[i])
 
 
 def _one(part, i):

@@ -1,11 +1,11 @@
 """Who is idle or over-sized, from what history holds: for all servers of one resource at once.
 
-A server is idle when 99 % of its measured 5-minute maxima, and the day that is forecast, stay below ``idle_share`` of what was sold;
-over-sized when they stay below ``oversized_share``. Everybody else has a code that says why not: too young, too many gaps, capped
-(then its demand is not known), odd lately, or expected by people to be needed.
+A server is idle when 99 % of its measured 5-minute maxima, all its 5-minute means and the day that is forecast stay below
+``idle_share`` of what was sold; over-sized when they stay below ``oversized_share``. Everybody else has a code that says why not:
+too young, too many gaps, capped (then its demand is not known), odd lately, or expected by people to be needed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,7 +79,9 @@ class Use:
     """One resource of n servers over the days looked at; all [n]."""
 
     p99: Column
-    """NaN where nothing was measured."""
+    """Of the 5-minute maxima; NaN where nothing was measured."""
+    top: Column
+    """The largest 5-minute mean: a short spike is the reflex's affair, a demand that lasts is not."""
     covered: Column
     """Share of bins that are known."""
     capped: Column
@@ -126,6 +128,7 @@ def use_of(history: History, now: float) -> Use:
     measured = np.maximum(told.sum(axis=1), 1)
     return Use(
         p99=quantile(history.max, known, QUANTILE),
+        top=quantile(history.mean, known, 1.0),
         covered=known.sum(axis=1) / max(1, history.bins),
         capped=(told & capped).sum(axis=1) / measured,
         doubtful=(told & doubtful).sum(axis=1) / measured,
@@ -146,11 +149,15 @@ def quantile(values: Floats, known: Flags, share: float) -> Column:
 def find(resource: str, use: Use, standing: Standing, rule: FindRule) -> Found:
     """Who is idle or over-sized, and the floor that would do. Amounts in cores or MiB."""
     with np.errstate(invalid="ignore", over="ignore"):  # odd numbers get a code, not a warning
-        needed = (np.fmax(use.p99, standing.day_peak) + standing.overhead) * (1 + rule.margin)
+        needed = (np.fmax(_used(use), standing.day_peak) + standing.overhead) * (1 + rule.margin)
         if resource == "memory":
             needed = np.fmax(needed, with_margin(standing.in_use, standing.margin_share))
     goal = np.maximum(needed, rule.least[resource])
     return Found(_codes(use, standing, rule), needed, goal)
+
+
+def _used(use: Use) -> Column:
+    return np.fmax(use.p99, use.top)
 
 
 def with_margin(in_use: Column, share: Column) -> Column:
@@ -169,13 +176,13 @@ def _codes(use: Use, standing: Standing, rule: FindRule) -> npt.NDArray[np.int32
         "doubtful": use.doubtful > CAPPED_MOST,
         "censored": use.capped > CAPPED_MOST,
         "uncovered": ~(use.covered >= rule.covered),
-        "in_use": ~(use.p99 <= rule.oversized_share * sold),
+        "in_use": ~(_used(use) <= rule.oversized_share * sold),
         "no_forecast": ~np.isfinite(standing.day_peak),
         "forecast_high": standing.day_peak > rule.oversized_share * sold,
         "anomaly": standing.odd,
         "event": standing.event,
         "declared": standing.declared,
-        "idle": np.fmax(use.p99, standing.day_peak) <= rule.idle_share * sold,
+        "idle": np.fmax(_used(use), standing.day_peak) <= rule.idle_share * sold,
     }
     return np.select(list(reasons.values()), [CODES.index(c) for c in reasons], OVERSIZED).astype(np.int32)
 
@@ -186,6 +193,7 @@ def finding(row: int, found: Found, use: Use, standing: Standing, days: float) -
         kind=CODES[found.code[row]],
         entitlement=float(standing.entitlement[row]),
         p99=float(use.p99[row]),
+        top=float(use.top[row]),
         day_peak=float(standing.day_peak[row]),
         needed=float(found.needed[row]),
         goal=float(found.goal[row]),
@@ -196,17 +204,11 @@ def finding(row: int, found: Found, use: Use, standing: Standing, days: float) -
 
 def sentence(resource: str, f: Finding) -> str:
     """What was found, for people."""
+    peaks = f"99 % of its peaks stayed below {say(resource, f.p99)} and all its 5-minute means below {say(resource, f.top)}"
+    ahead = f"the next day's peak is forecast below {say(resource, f.day_peak)} (95 %)"
     word = "idle" if f.kind == "idle" else "over-sized"
-    return (
-        f"{word}: in {f.days:g} days ({f.covered:.0%} measured) 99 % of its peaks stayed below {say(resource, f.p99)}, the next day's "
-        f"peak is forecast below {say(resource, f.day_peak)} (95 %), and it was sold {say(resource, f.entitlement)}"
-    )
+    return f"{word}: in {f.days:g} days ({f.covered:.0%} measured) {peaks}, {ahead}, and it was sold {say(resource, f.entitlement)}"
 
 
 def say(resource: str, amount: float) -> str:
     return f"{amount:.2f} cores" if resource == "cpu" else f"{amount:.0f} MiB"
-
-
-def joined(parts: Sequence[Found]) -> Found:
-    """Batches as one."""
-    return Found(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("code", "needed", "goal")))

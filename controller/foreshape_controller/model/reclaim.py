@@ -40,7 +40,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """``idle`` or ``oversized``."""
     entitlement: float
     p99: float
-    """99 % of the measured 5-minute maxima lie below it."""
+    """99 % of the measured 5-minute maxima are not above it."""
+    top: float
+    """Largest 5-minute mean."""
     day_peak: float
     """95 % quantile of the forecast's largest value of the next day."""
     needed: float

@@ -1,9 +1,13 @@
 """The newest forecast of each series: what operators see as a fan, and what a restarted controller begins with."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from foreshape_controller.model.forecast import HALF_HOURS, LEVELS, Forecast
+from foreshape_controller.model.history import Floats
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.schema import forecasts
 
@@ -11,6 +15,14 @@ STEPS = 6
 _Q = len(LEVELS)
 _SHAPES = ((STEPS, _Q), (HALF_HOURS, _Q), (_Q,), (_Q,))
 _ENDS = np.cumsum([int(np.prod(s)) for s in _SHAPES])
+
+
+class Peaks(NamedTuple):
+    """The newest peaks of n series: [n, 13] each."""
+
+    rows: Mapping[str, int]
+    peak30m: Floats
+    peak24h: Floats
 
 
 class Forecasts:
@@ -37,6 +49,16 @@ class Forecasts:
         """Forget series that nobody has forecast since: servers that left, groups that lost their last member. Returns how many."""
         with self._db.write() as conn:
             return int(conn.execute(delete(forecasts).where(forecasts.c.origin < before)).rowcount)
+
+    def peaks(self, resource: str) -> Peaks:
+        """The peaks of every series of a resource: what 30,000 servers are looked through by, without their whole forecasts."""
+        head = 4 * int(_ENDS[1])
+        tail = func.substr(forecasts.c.data, head + 1, 8 * _Q)
+        query = select(forecasts.c.series, tail).where(forecasts.c.resource == resource)
+        with self._db.read() as conn:
+            rows = conn.execute(query).all()
+        flat = np.frombuffer(b"".join(data for _, data in rows), "<f4").reshape(-1, 2, _Q)
+        return Peaks({series: i for i, (series, _) in enumerate(rows)}, flat[:, 0], flat[:, 1])
 
     def latest(self, resource: str, series: str) -> Forecast | None:
         """The newest forecast of one series: a Forecast of one row."""

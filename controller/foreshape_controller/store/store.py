@@ -19,7 +19,9 @@ from foreshape_controller.store.journal import Journal
 from foreshape_controller.store.levers import Levers
 from foreshape_controller.store.migrate import upgrade
 from foreshape_controller.store.modes import Modes
+from foreshape_controller.store.notices import Notices
 from foreshape_controller.store.profiles import Profiles
+from foreshape_controller.store.reclaims import Reclaims
 from foreshape_controller.store.schema import meta
 from foreshape_wire.order import Mode
 
@@ -41,6 +43,8 @@ class Store:
         self.headroom = Headroom(db)
         self.anomalies = Anomalies(db)
         self.profiles = Profiles(db)
+        self.reclaims = Reclaims(db)
+        self.notices = Notices(db)
         self.levers = Levers(db)
 
     @classmethod
