@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foreshape_controller.decide.peak import peak_range
-from foreshape_controller.decide.size import Facts, Seen, size
+from foreshape_controller.decide.facts import Facts, Levers, Peaks, Rules, Seen
+from foreshape_controller.decide.peak import peaks
+from foreshape_controller.decide.size import decide_sizes
 from foreshape_controller.forecast.quantiles import window_max
 from foreshape_controller.model.forecast import Predictor
 from foreshape_controller.model.history import Floats, History
-from foreshape_controller.model.plan import PeakRange
-from foreshape_controller.model.tier import ResourceRules, Tier
-from foreshape_wire.reading import Capability, LeverName
+from foreshape_controller.model.tier import Tier
 
 EVERY = 6
 """Bins between two decisions."""
@@ -103,51 +102,41 @@ def _until(history: History, bins: int) -> History:
 
 def _decided(past: History, now: Floats, held: "deque[Floats]", tier: Tier, predictor: Predictor) -> tuple[Floats, Floats]:
     """Targets and wanted sizes of all series at the end of their past: [n], [n]."""
-    forecast = predictor.predict(past, past.until)
-    rules = tier.cpu if past.resource == "cpu" else tier.memory
-    seen = _seen(past, now, rules)
-    most = np.max(held, axis=0).tolist() if held else [None] * len(now)
-    peaks = [peak_range(forecast, i, rules.quantile) for i in range(len(now))]
-    sizings = [size(_facts(past, i, float(now[i]), peaks[i], seen[i], most[i]), tier) for i in range(len(now))]
-    return np.asarray([s.target for s in sizings], np.float32), np.asarray([s.wanted for s in sizings], np.float32)
+    rules = Rules.of([tier], [0] * len(now), past.resource)
+    forecast, until = predictor.predict(past, past.until), np.full(len(now), float(past.until))
+    looked = peaks(forecast, np.arange(len(now)), rules.quantile, rules.headroom, until, past.until)
+    found = decide_sizes(_facts(past, now, looked, held, rules), rules)
+    return found.target.astype(np.float32), found.wanted.astype(np.float32)
 
 
-def _facts(past: History, i: int, allocation: float, peak: PeakRange, seen: Seen, held: float | None) -> Facts:
-    sold, terms = float(past.entitlement[i]), TERMS[past.resource]
-    lever = LeverName.CPU_QUOTA if past.resource == "cpu" else LeverName.MEM_BALLOON
-    return Facts(
-        resource=past.resource,
-        allocation=allocation,
+def _facts(past: History, now: Floats, looked: Peaks, held: "deque[Floats]", rules: Rules) -> Facts:
+    """One lever without gaps, up to what was sold."""
+    sold, terms = past.entitlement.astype(np.float64), TERMS[past.resource]
+    one = np.ones((1, len(sold)))
+    return Facts.plain(
+        past.resource,
+        terms.granule,
+        now.astype(np.float64),
         entitlement=sold,
         ceiling=sold,
-        granule=terms.granule,
-        levers=(Capability(lever=lever, lowest=min(terms.floor, sold), highest=sold, granule=terms.granule),),
-        peak=peak,
-        seen=seen,
-        held=held,
+        levers=Levers(one > 0, np.minimum(terms.floor, sold)[None], sold[None], terms.granule * one),
+        peak=looked,
+        seen=_seen(past, now, rules),
+        held=np.max(held, axis=0).astype(np.float64) if held else np.full(len(sold), np.nan),
     )
 
 
-def _seen(past: History, now: Floats, rules: ResourceRules) -> list[Seen]:
+def _seen(past: History, now: Floats, rules: Rules) -> Seen:
     """What would have been measured: a bin above the allocation is censored."""
-    hold = int(rules.hold_s / past.step_s) + 1
-    window = np.fmax.reduce(past.max[:, -EVERY:], axis=1, initial=np.nan)
-    low = np.fmax.reduce(past.mean[:, -hold:], axis=1, initial=np.nan)
-    wanted = np.fmax.reduce(past.max[:, -hold:], axis=1, initial=np.nan)
-    capped = np.nan_to_num(window) > now
-    ages = past.until - past.first_seen
-    return [
-        Seen(
-            window_peak=_known(w),
-            hold_peak=_known(h),
-            hold_max=_known(m),
-            latest=_known(float(past.mean[i, -1])),
-            censored=bool(capped[i]),
-            age_s=float(ages[i]),
-        )
-        for i, (w, h, m) in enumerate(zip(window.tolist(), low.tolist(), wanted.tolist(), strict=True))
-    ]
-
-
-def _known(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+    hold = int(rules.hold_s[0] / past.step_s) + 1
+    window = np.fmax.reduce(past.max[:, -EVERY:], axis=1, initial=np.nan).astype(np.float64)
+    return Seen(
+        window_peak=window,
+        hold_peak=np.fmax.reduce(past.mean[:, -hold:], axis=1, initial=np.nan).astype(np.float64),
+        hold_max=np.fmax.reduce(past.max[:, -hold:], axis=1, initial=np.nan).astype(np.float64),
+        latest=past.mean[:, -1].astype(np.float64),
+        censored=np.nan_to_num(window) > now,
+        confidence=np.ones(len(now)),
+        age_s=past.until - past.first_seen,
+        overhead=np.zeros(len(now)),
+    )
