@@ -3,8 +3,8 @@
 import msgspec
 
 from foreshape_agent.domain_xml import Card
-from foreshape_wire.quantity import Cores, Memory, Size
-from foreshape_wire.reading import RESIZERS, Capability, DomainState, LeverName
+from foreshape_wire.quantity import MAX_MIB, Cores, Memory, Size
+from foreshape_wire.reading import RESIZERS, THROTTLES, Capability, DomainState, LeverName
 
 LEAST_CORES = 0.05
 LEAST_MIB = 64.0
@@ -26,6 +26,19 @@ def capabilities(card: Card, moment: Moment) -> tuple[Capability, ...]:
     if moment.state is not DomainState.RUNNING:
         return tuple(Capability(lever=lever, reason=f"domain is {moment.state.value}") for lever in RESIZERS)
     return (_quota(card, moment), _guest(card, moment), _hotplug(card, moment), _balloon(card), _virtio(card))
+
+
+def throttles(card: Card, moment: Moment) -> tuple[Capability, ...]:
+    """What can hold its disks and its network back. Ranges are the whole domain's: each device gets an equal part, of 1 at least."""
+    if moment.state is not DomainState.RUNNING:
+        return tuple(Capability(lever=lever, reason=f"domain is {moment.state.value}") for lever in THROTTLES)
+    return tuple(_throttle(lever, card) for lever in THROTTLES)
+
+
+def _throttle(lever: LeverName, card: Card) -> Capability:
+    why = card.net_obstacle if lever is LeverName.NET_BANDWIDTH else card.disk_obstacle
+    devices = sum(limit.resource == lever.resource for limit in card.limits)
+    return _lever(lever, why, float(devices), MAX_MIB, 1.0)
 
 
 def entitlement(card: Card, config: Card | None, boot_vcpus: int) -> Size:

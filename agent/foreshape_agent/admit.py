@@ -9,7 +9,7 @@ from math import isfinite
 import msgspec
 
 from foreshape_agent.config import Settings
-from foreshape_wire.order import Guard, Mode, Order
+from foreshape_wire.order import Guard, HardCap, Mode, Order
 from foreshape_wire.quantity import Size
 from foreshape_wire.reading import DomainReading, DomainState
 from foreshape_wire.sample import VmSample
@@ -83,7 +83,7 @@ def admit(order: Order, resource: str, scene: Scene, settings: Settings) -> Admi
         or _time(order, scene, settings)
         or _domain(scene)
         or _bounds(order, resource, target, scene)
-        or (_shrink(resource, target, scene, settings) if target < scene.allocation - TOLERANCE else None)
+        or (unused(resource, target, scene, settings) if target < scene.allocation - TOLERANCE else None)
         or Admitted(target)
     )
 
@@ -127,17 +127,25 @@ def _bounds(order: Order, resource: str, target: float, scene: Scene) -> Refused
         return Refused("below_floor", f"{target:g} is below the floor of {floor:g}")
     if target > min(ceiling, reachable) + TOLERANCE:
         return Refused("above_ceiling", f"{target:g} is above the ceiling of {min(ceiling, reachable):g}")
+    cap = _cap(resource, scene)
+    if cap is not None and target > max(cap.amount, floor) + TOLERANCE:
+        return Refused("above_cap", f"{target:g} is above the hard cap of {cap.amount:g} ({cap.cause}: {cap.reason})")
     return None
 
 
-def _shrink(resource: str, target: float, scene: Scene, settings: Settings) -> Refused | None:
-    """Only what is seen to be unused is taken."""
+def _cap(resource: str, scene: Scene) -> HardCap | None:
+    return None if scene.guard is None else scene.guard.cap(resource, scene.now)
+
+
+def unused(resource: str, target: float, scene: Scene, settings: Settings) -> Refused | None:
+    """Only what is seen to be unused is taken; CPU also where a hard cap says so, for that is what a cap is."""
     if resource == CPU:
-        return _cpu_shrink(scene)
+        cap = _cap(CPU, scene)
+        return None if cap is not None and target >= cap.amount - TOLERANCE else _cpu_shrink(scene)
     seen = None if scene.sample is None else scene.sample.memory
     if seen is None or seen.confidence < settings.least_confidence:
         return Refused("low_confidence", "the guest's memory demand is not known well enough to shrink it")
-    least = least_memory(seen.in_use.mib, settings)
+    least = least_memory(seen.in_use.mib, settings, scene.guard)
     if target < least - TOLERANCE:
         return Refused("below_working_set", f"{target:.0f} MiB is below the working set and its margin: {least:.0f} MiB")
     return None
@@ -152,9 +160,10 @@ def _cpu_shrink(scene: Scene) -> Refused | None:
     return None
 
 
-def least_memory(demand_mib: float, settings: Settings) -> float:
-    """Working set plus margin, MiB."""
-    return demand_mib + max(settings.memory_margin_mib, settings.memory_margin_share * demand_mib)
+def least_memory(demand_mib: float, settings: Settings, guard: Guard | None = None) -> float:
+    """Working set plus margin, MiB; the tier's share where it is larger."""
+    share = max(settings.memory_margin_share, (guard.memory_margin_share or 0.0) if guard else 0.0)
+    return demand_mib + max(settings.memory_margin_mib, share * demand_mib)
 
 
 def amount(size: Size, resource: str) -> float:

@@ -10,10 +10,11 @@ from typing import Protocol
 import structlog
 
 from foreshape_agent import __version__, admit, levers, rates, reflex
+from foreshape_agent.caps import Caps
 from foreshape_agent.config import Settings
 from foreshape_agent.errors import HypervisorLost, LinkDown, LinkRefused, ReportRefused
 from foreshape_agent.levers.base import Clock, Hypervisor, Lever
-from foreshape_agent.reconcile import Authority, Reconciler
+from foreshape_agent.reconcile import Authority, Reconciler, scene_of
 from foreshape_agent.records import Row
 from foreshape_agent.spool import Spool
 from foreshape_agent.watch import Sight, Watch
@@ -25,6 +26,9 @@ from foreshape_wire.reading import DomainReading, HostReading
 from foreshape_wire.sample import DomainCard, HostReport
 
 log = structlog.get_logger()
+
+CLOSE = {admit.CPU: 0.02, admit.MEMORY: 8.0}
+"""This much above the entitlement is none: granules of quota and virtio-mem."""
 
 RESTORE_S = 60.0
 """A restore at the end may take this long: the service manager waits for it."""
@@ -55,6 +59,7 @@ class Cycle:
         self._doors, self._settings = doors, settings
         self._watch = Watch(doors.hypervisor, doors.clock, settings)
         self._hand = Reconciler(doors, self._watch, settings, levers.ALL if pullers is None else pullers)
+        self._caps = Caps(doors, self._hand, levers.THROTTLES)
         self._host_before: HostReading | None = None
         self._cards: dict[ServerId, DomainCard] = {}
         self._cards_wanted = True
@@ -76,6 +81,7 @@ class Cycle:
         gave = self._answer_pressure(sights)
         row = self._report(sights)
         desired = self._exchange(row)
+        self._hold_caps(sights, self._authority())
         waiting = self._follow(desired, sights)
         restored = self._stay_static(sights)
         self._drain(row, desired)
@@ -87,10 +93,13 @@ class Cycle:
         return self._answer_pressure(self._read())
 
     def restore(self, why: str) -> None:
-        """Every domain that Foreshape holds below its entitlement gets it back."""
+        """Every domain is what it was sold, no more and no less, and no cap of ours stays: nobody would be there to end it."""
         log.warning("restore", why=why)
         self._hand.start_cycle(RESTORE_S)
-        self._give_all(self._read(), why)
+        sights = self._read()
+        alone = self._authority()._replace(guards={})
+        self._hold_caps(sights, alone)
+        self._return_all(sights, why, alone)
 
     # -- reading and measuring -------------------------------------------------------------------------------
 
@@ -119,15 +128,25 @@ class Cycle:
             )
             if (whole or sight is None) and (server, resource) not in under_way:
                 self._doors.spool.gave(server, resource)
+        for server, resource in self._doors.spool.lent():
+            sight = sights.get(server)
+            if (sight is None or self._surplus(sight, resource) == 0) and (server, resource) not in under_way:
+                self._doors.spool.got_back(server, resource)
+
+    def _surplus(self, sight: Sight, resource: str) -> float:
+        """What it has above its entitlement, if that can be seen."""
+        has, sold = sight.allocation(resource), admit.amount(self._entitlement(sight.reading), resource)
+        return 1e-9 if has is None else max(0.0, has - sold - CLOSE[resource])
 
     # -- pressure and static ---------------------------------------------------------------------------------
 
     def _answer_pressure(self, sights: dict[ServerId, Sight] | None) -> int:
-        """Give back where a sample shows pressure."""
-        given = 0
+        """Give back where a sample shows pressure, as its tier says, and not above a hard cap."""
+        given, authority = 0, self._authority()
         try:
             for sight in self._in_time(sights):
-                for give in reflex.decide(sight.sample, sight.before, self._entitlement(sight.reading), self._settings):
+                bound = self._bound(sight, authority)
+                for give in reflex.decide(sight.sample, sight.before, bound, self._settings, authority.guards.get(sight.server)):
                     if self._ours(sight.reading, give.resource):
                         given += self._hand.give(sight, give.resource, give.target, Origin.REFLEX, f"{give.code}: {give.reason}")
         except HypervisorLost as e:
@@ -153,27 +172,67 @@ class Cycle:
         sold = reading.entitlement if guard is None else guard.entitlement
         return Size(cpu=min(sold.cpu, reading.ceiling.cpu), memory=min(sold.memory, reading.ceiling.memory))
 
+    def _bound(self, sight: Sight, authority: Authority) -> Size:
+        """What may be given without an order: what was sold, under a hard cap, though never less than the floor."""
+        sold = self._entitlement(sight.reading)
+        cpu, memory = (authority.cap(sight.server, r) for r in admit.RESOURCES)
+        if cpu is None and memory is None:
+            return sold
+        floor = authority.guards[sight.server].floor
+        return Size(
+            cpu=sold.cpu if cpu is None else min(sold.cpu, max(Cores(cpu.amount), floor.cpu)),
+            memory=sold.memory if memory is None else min(sold.memory, max(Memory(memory.amount), floor.memory)),
+        )
+
+    def _authority(self) -> Authority:
+        """By the controller's last word, and its clock as far as it was heard: what holds also while it is silent."""
+        clock, memo = self._doors.clock, self._doors.spool.ledger.memo
+        now = clock.now() if self._timeline is None else self._timeline.now(clock.monotonic())
+        return Authority(now=now, mode=memo.mode or Mode.OBSERVE, safe_mode=self._safe, guards=memo.guards)
+
+    def _hold_caps(self, sights: dict[ServerId, Sight] | None, authority: Authority) -> None:
+        """Hard caps begin, hold and end; whether the controller answers or not."""
+        if sights is None:
+            return
+        try:
+            self._caps.hold(sights, authority)
+        except HypervisorLost as e:
+            self._note = f"hypervisor lost: {e}"
+
     def _stay_static(self, sights: dict[ServerId, Sight] | None) -> int:
-        """The controller is silent for too long: back to the entitlement, and no orders until it answers."""
+        """The controller is silent for too long: back to the entitlement, and no orders until it answers. Hard caps run on to their end."""
         silent = self._doors.clock.monotonic() - self._heard_at
         if silent <= self._settings.static_after_s:
             return 0
         if not self._safe:
             log.warning("fail to static", silent_s=round(silent))
         self._safe = f"controller silent for {silent:.0f} s: domains are at their entitlement"
-        return self._give_all(sights, "controller silent")
+        return self._return_all(sights, "controller silent", self._authority())
 
-    def _give_all(self, sights: dict[ServerId, Sight] | None, why: str) -> int:
-        given = 0
+    def _return_all(self, sights: dict[ServerId, Sight] | None, why: str, authority: Authority) -> int:
+        """What was taken is given back, up to any hard cap; what was lent above the entitlement is taken back."""
+        moved = 0
         try:
             for sight in self._in_time(sights):
+                bound = self._bound(sight, authority)
                 for resource in admit.RESOURCES:
                     if self._ours(sight.reading, resource):
-                        target = admit.amount(self._entitlement(sight.reading), resource)
-                        given += self._hand.give(sight, resource, target, Origin.STATIC, why)
+                        moved += self._hand.give(sight, resource, admit.amount(bound, resource), Origin.STATIC, why)
+                    if self._doors.spool.has_lent(sight.server, resource) and self._surplus(sight, resource):
+                        moved += self._take_back(sight, resource, why, authority)
         except HypervisorLost as e:
             self._note = f"hypervisor lost: {e}"
-        return given
+        return moved
+
+    def _take_back(self, sight: Sight, resource: str, why: str, authority: Authority) -> bool:
+        """CPU above what was sold goes at once: nobody watches any more whether the host can bear it. Memory only where it is unused."""
+        target = admit.amount(self._entitlement(sight.reading), resource)
+        if resource == admit.MEMORY:
+            no = admit.unused(resource, target, scene_of(sight, resource, authority, authority.guards.get(sight.server)), self._settings)
+            if no is not None:
+                self._hand.refuse(sight, resource, target, Origin.STATIC, no)
+                return False
+        return self._hand.take(sight, resource, target, Origin.STATIC, f"back to what was sold: {why}")
 
     # -- reporting -------------------------------------------------------------------------------------------
 
@@ -201,7 +260,8 @@ class Cycle:
 
     def _changed_cards(self, sights: dict[ServerId, Sight]) -> tuple[DomainCard, ...] | None:
         """All cards when one changed, at first and when asked; None otherwise."""
-        cards = {server: _card(s, self._cards.get(server)) for server, s in sights.items()}
+        margin = Memory(self._settings.memory_margin_mib)
+        cards = {server: _card(s, self._cards.get(server), margin) for server, s in sights.items()}
         if cards == self._cards and not self._cards_wanted:
             return None
         self._cards, self._cards_wanted = cards, False
@@ -246,14 +306,8 @@ class Cycle:
         """Carry out the orders of a reply; how many had to wait."""
         if desired is None or sights is None or self._timeline is None:
             return 0
-        authority = Authority(
-            now=self._timeline.now(self._doors.clock.monotonic()),
-            mode=desired.mode,
-            safe_mode=self._safe,
-            guards=self._doors.spool.ledger.memo.guards,
-        )
         try:
-            return self._hand.carry_out(desired.orders, sights, authority)
+            return self._hand.carry_out(desired.orders, sights, self._authority())
         except HypervisorLost as e:
             self._note = f"hypervisor lost: {e}"
             return len(desired.orders)
@@ -295,7 +349,7 @@ class Cycle:
         return "cycle: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in facts.items() if v not in {"", 0} or k == "domains")
 
 
-def _card(sight: Sight, old: DomainCard | None) -> DomainCard:
+def _card(sight: Sight, old: DomainCard | None, margin: Memory) -> DomainCard:
     """Who a domain is and what it can do. A part that could not be read (busy) stays what it was."""
     reading = sight.reading
     known = reading.entitlement if old is None else old.allocation
@@ -306,4 +360,6 @@ def _card(sight: Sight, old: DomainCard | None) -> DomainCard:
         ceiling=reading.ceiling,
         allocation=Size(cpu=known.cpu if cpu is None else Cores(cpu), memory=known.memory if memory is None else Memory(memory)),
         capabilities=reading.capabilities,
+        throttles=reading.throttles,
+        memory_margin=margin,
     )

@@ -7,9 +7,10 @@ import xml.etree.ElementTree as ET  # the text is libvirt's own, from a root-onl
 
 import msgspec
 
+from foreshape_agent import device_xml
 from foreshape_wire.ids import ServerId
 from foreshape_wire.quantity import Cores, Memory, Size
-from foreshape_wire.reading import Identity
+from foreshape_wire.reading import DeviceLimit, Identity
 
 FORESHAPE = "{https://foreshape.dev/xmlns/1}"
 NOVA = tuple(f"{{http://openstack.org/xmlns/libvirt/nova/{version}}}" for version in ("1.1", "1.0"))
@@ -60,6 +61,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """NUMA placement by the operator: hot-added vCPUs and memory would break it."""
     sold: Size | None
     """Entitlement by metadata: ours first, then Nova's flavor."""
+    limits: tuple[DeviceLimit, ...] = ()
+    disk_obstacle: str = ""
+    net_obstacle: str = ""
 
 
 def parse(text: str) -> Card:
@@ -107,6 +111,9 @@ def _card(domain: ET.Element) -> Card:
         memory_obstacle=_memory_obstacle(domain),
         placement=domain.find("numatune") is not None,
         sold=_sold(domain),
+        limits=device_xml.limits(domain),
+        disk_obstacle=device_xml.disk_obstacle(domain),
+        net_obstacle=device_xml.net_obstacle(domain),
     )
 
 

@@ -13,14 +13,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import libvirt
 
-from foreshape_agent import domain_stats, domain_xml
+from foreshape_agent import device_xml, domain_stats, domain_xml
 from foreshape_agent.errors import AgentError, DomainBusy, DomainGone, GuestSilent, HypervisorLost, LeverRejected, LeverUnsafe
 from foreshape_agent.instance import Instance
 from foreshape_agent.levers.base import Clock
 from foreshape_agent.patience import Late, Patience
 from foreshape_wire.ids import ServerId
 from foreshape_wire.quantity import Cores, Memory
-from foreshape_wire.reading import DomainReading, DomainState
+from foreshape_wire.reading import DeviceLimit, DomainReading, DomainState
 
 GROUPS = (
     libvirt.VIR_DOMAIN_STATS_STATE
@@ -261,6 +261,20 @@ class LibvirtHypervisor:
             except domain_xml.NotADomain as e:
                 raise LeverRejected(str(e)) from e
             self._wait(lambda: domain.updateDeviceFlags(device, LIVE), CHANGE_S)
+
+    def set_disk_limit(self, server: ServerId, limit: DeviceLimit) -> None:
+        """QEMU itself is asked afterwards: libvirt's XML only tells what libvirt was told."""
+        words = device_xml.disk_words(limit)
+        with self._act(server) as (domain, _):
+            self._wait(lambda: domain.setBlockIoTune(limit.device, words, LIVE), CHANGE_S)
+            told = self._wait(lambda: domain.blockIoTune(limit.device, LIVE), CHANGE_S)
+            wrong = {name: told.get(name) for name, value in words.items() if name.endswith("_sec") and told.get(name) != value}
+            if wrong:
+                raise LeverRejected(f"disk {limit.device}: asked for {words}, QEMU says {wrong}")
+
+    def set_net_limit(self, server: ServerId, limit: DeviceLimit) -> None:
+        with self._act(server) as (domain, _):
+            self._wait(lambda: domain.setInterfaceParameters(limit.device, device_xml.net_words(limit), LIVE), CHANGE_S)
 
     def set_stats_period(self, server: ServerId, seconds: int) -> None:
         with self._act(server) as (domain, _):

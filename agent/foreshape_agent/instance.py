@@ -42,7 +42,7 @@ class Instance:
         self.name = f"{libvirt_id}-{born}" if born else str(libvirt_id)
         self.entitlement = abilities.entitlement(card, config, self.boot_vcpus)
         self.ceiling = abilities.ceiling(card, self.entitlement)
-        self._shown: tuple[tuple[DomainState, str], tuple[Capability, ...]] | None = None
+        self._shown: tuple[tuple[DomainState, str], tuple[tuple[Capability, ...], tuple[Capability, ...]]] | None = None
 
     def _find_process(self, run_dir: Path | None) -> tuple[int | None, str]:
         """QEMU's process tells what libvirt does not; where it cannot be seen, a note says what is missing."""
@@ -152,6 +152,7 @@ class Instance:
         card, state = card or self.card, self.state(stats)
         if self.guest_online is not None and at[1] - self._guest_heard_at > GUEST_WORD_S:
             self.guest_online = None
+        capabilities, throttles = self._capabilities(state)
         return DomainReading(
             identity=card.identity,
             state=state,
@@ -162,9 +163,11 @@ class Instance:
             cpu=domain_stats.cpu(stats, card, self.guest_online, self._throttled()),
             memory=domain_stats.memory(stats, card, actual_kib),
             io=domain_stats.io(stats),
-            capabilities=self._capabilities(state),
+            capabilities=capabilities,
             instance=self.name,
             note=self._notes(state),
+            throttles=throttles,
+            limits=card.limits,
         )
 
     def _throttled(self) -> int | None:
@@ -179,13 +182,14 @@ class Instance:
             self._throttled_ns = None
         return self._throttled_ns
 
-    def _capabilities(self, state: DomainState) -> tuple[Capability, ...]:
+    def _capabilities(self, state: DomainState) -> tuple[tuple[Capability, ...], tuple[Capability, ...]]:
+        """Of the levers that resize, and of those that only hold back."""
         key = (state, self._guest_trouble)
         if self._shown is None or self._shown[0] != key:
             moment = abilities.Moment(
                 state=state, boot_vcpus=self.boot_vcpus, quota_trouble=self.quota_trouble, agent_trouble=self._guest_trouble
             )
-            self._shown = (key, abilities.capabilities(self.card, moment))
+            self._shown = (key, (abilities.capabilities(self.card, moment), abilities.throttles(self.card, moment)))
         return self._shown[1]
 
     def _notes(self, state: DomainState) -> str:

@@ -21,7 +21,7 @@ from foreshape_agent.records import Action
 from foreshape_agent.spool import Spool
 from foreshape_agent.watch import Sight, Watch, allocation
 from foreshape_wire.ids import CauseId, OrderId, ServerId, clip, new_id
-from foreshape_wire.order import Guard, Mode, Order, Origin, Outcome, Verdict
+from foreshape_wire.order import Guard, HardCap, Mode, Order, Origin, Outcome, Verdict
 from foreshape_wire.reading import DomainReading, DomainState, LeverName
 
 log = structlog.get_logger()
@@ -42,6 +42,11 @@ class Authority(NamedTuple):
     mode: Mode
     safe_mode: str
     guards: Mapping[ServerId, Guard]
+
+    def cap(self, server: ServerId, resource: str) -> HardCap | None:
+        """The hard cap in force: nothing is held back where Foreshape may not act."""
+        guard = self.guards.get(server)
+        return None if guard is None or self.mode is not Mode.ACT else guard.cap(resource, self.now)
 
 
 class Doors(Protocol):
@@ -66,6 +71,7 @@ class Reconciler:
         self._levers = {lever.name: lever for lever in levers}
         self._asked_at: dict[str, float] = {}
         self._rest: dict[tuple[str, str], float] = {}
+        self._say_again: dict[tuple[str, str, str], float] = {}
         self._gave_at: dict[tuple[str, str], float] = {}
         self._until = 0.0
 
@@ -157,15 +163,7 @@ class Reconciler:
 
     def _order(self, order: Order, resource: str, sight: Sight | None, authority: Authority) -> None:
         has = None if sight is None else sight.allocation(resource)
-        scene = admit.Scene(
-            domain=None if sight is None else sight.reading,
-            sample=None if sight is None else sight.sample,
-            allocation=has or 0.0,
-            now=authority.now,
-            mode=authority.mode,
-            safe_mode=authority.safe_mode,
-            guard=authority.guards.get(order.server),
-        )
+        scene = scene_of(sight, resource, authority, authority.guards.get(order.server))
         answer = admit.admit(order, resource, scene, self._settings)
         if isinstance(answer, admit.Admitted):
             answer = self._overtaken(order, resource, scene) or answer
@@ -194,28 +192,52 @@ class Reconciler:
             return None
         return admit.Refused("pressure_since", "the agent gave back under pressure after this order was decided")
 
-    def give(self, sight: Sight, resource: str, target: float, origin: Origin, reason: str) -> bool:
+    def give(self, sight: Sight, resource: str, target: float, origin: Origin, reason: str, cause: str = "") -> bool:
         """Give back up to ``target``: grows only, waits for nobody. Whether something was done."""
-        server, has = sight.server, sight.allocation(resource)
-        if has is None or has >= target or sight.reading.state is not DomainState.RUNNING or self._asked(server, resource, target):
+        has = sight.allocation(resource)
+        if has is None or has >= target or self._asked(sight.server, resource, target) or not self._free(sight, resource):
             return False
-        if self._clock.monotonic() < self._rest.get((server, resource), 0.0):
+        self._gave_at[sight.server, resource] = self._clock.monotonic()
+        self._begin(self._own(sight, resource, (has, target), origin, reason, cause), sight)
+        return True
+
+    def take(self, sight: Sight, resource: str, target: float, origin: Origin, reason: str, cause: str = "") -> bool:
+        """Take down to ``target``: a hard cap, or growth beyond what was sold. Whether something was done. The caller knows that it may."""
+        has = sight.allocation(resource)
+        if has is None or has <= target + admit.TOLERANCE or not self._free(sight, resource):
             return False
-        action = Action(
+        if any((a.server, a.resource, a.origin, a.target) == (sight.server, resource, origin, target) for a in self._spool.actions()):
+            return False
+        self._begin(self._own(sight, resource, (has, target), origin, reason, cause), sight)
+        return True
+
+    def refuse(self, sight: Sight, resource: str, target: float, origin: Origin, no: admit.Refused, cause: str = "") -> None:
+        """Say why something that is our own duty is not done now; once in a while, and pressure is answered all the same."""
+        key = (sight.server, resource, no.code)
+        if self._clock.monotonic() >= self._say_again.get(key, 0.0):
+            self._say_again[key] = self._clock.monotonic() + NO_LEVER_S
+            action = self._own(sight, resource, (sight.allocation(resource) or 0.0, target), origin, no.reason, cause)
+            self._say(action, Verdict.REFUSED, no.code, no.reason, sight.reading)
+
+    def _free(self, sight: Sight, resource: str) -> bool:
+        """Whether something may be tried on it now: the last try did not fail only lately."""
+        running = sight.reading.state is DomainState.RUNNING
+        return running and self._clock.monotonic() >= self._rest.get((sight.server, resource), 0.0)
+
+    def _own(self, sight: Sight, resource: str, way: tuple[float, float], origin: Origin, reason: str, cause: str) -> Action:
+        """An action that no order is behind. ``way``: from, to."""
+        return Action(
             order=OrderId(""),
-            cause=CauseId(new_id(origin.value)),
-            server=server,
+            cause=CauseId(cause or new_id(origin.value)),
+            server=sight.server,
             resource=resource,
             origin=origin,
-            before=has,
-            target=target,
+            before=way[0],
+            target=way[1],
             steps=(),
             at=self._clock.now(),
             reason=reason,
         )
-        self._gave_at[server, resource] = self._clock.monotonic()
-        self._begin(action, sight)
-        return True
 
     def _asked(self, server: str, resource: str, target: float) -> bool:
         """Whether at least as much is on its way already."""
@@ -230,8 +252,11 @@ class Reconciler:
         self._supersede(action)
         if not way:
             return self._finish(action, Verdict.APPLIED, "already", "", sight.reading, proof=_seen(action, sight.reading))
-        if action.target < admit.amount(sight.reading.entitlement, action.resource) and action.target < action.before:
+        sold = admit.amount(sight.reading.entitlement, action.resource)
+        if action.target < sold and action.target < action.before:
             self._spool.take(action.server, action.resource, action.at)
+        if action.target > sold + admit.TOLERANCE and action.target > action.before:
+            self._spool.lend(action.server, action.resource, action.at)
         self._spool.intend(action)
         log.info("intent", **_words(action), levers=[f"{s.lever}={s.target:g}" for s in way], reason=action.reason)
         try:
@@ -323,6 +348,19 @@ class Reconciler:
         self._spool.answer(outcome, final=verdict is not Verdict.PENDING)
         words = {"verdict": verdict.value, "code": code, "after": outcome.after, "reason": outcome.reason, "proof": outcome.proof}
         log.info("outcome", **_words(action), **words)
+
+
+def scene_of(sight: Sight | None, resource: str, authority: Authority, guard: Guard | None) -> admit.Scene:
+    """What bears on one resource of one domain now."""
+    return admit.Scene(
+        domain=None if sight is None else sight.reading,
+        sample=None if sight is None else sight.sample,
+        allocation=0.0 if sight is None else sight.allocation(resource) or 0.0,
+        now=authority.now,
+        mode=authority.mode,
+        safe_mode=authority.safe_mode,
+        guard=guard,
+    )
 
 
 def _first_sight(sight: Sight | None) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from foreshape_agent.choose import Step
+from foreshape_agent.throttle import Held
 from foreshape_wire.codec import encode
 from foreshape_wire.ids import CauseId, OrderId, ServerId
 from foreshape_wire.order import Guard, Mode, Order, Origin, Outcome
@@ -37,8 +38,12 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def key_of(whose: "Action | Outcome | Order", resource: str) -> str:
-    """What an action and its outcome are remembered by: the order, or the cause where no order was behind it."""
-    return f"{whose.order or whose.cause}/{resource}"
+    """What an action and its outcome are remembered by: the order, or the cause where no order was behind it.
+
+    A hard cap is one cause for many servers.
+    """
+    capped = not isinstance(whose, Order) and whose.origin is Origin.CAP
+    return f"{whose.cause}/{whose.server}/{resource}" if capped else f"{whose.order or whose.cause}/{resource}"
 
 
 class Memo(msgspec.Struct):
@@ -51,6 +56,10 @@ class Memo(msgspec.Struct):
     guards: dict[ServerId, Guard] = {}
     taken: dict[str, float] = {}
     """``server/resource`` that Foreshape holds below its entitlement, and since when."""
+    lent: dict[str, float] = {}
+    """``server/resource`` that Foreshape holds above its entitlement, and since when."""
+    held: dict[str, Held] = {}
+    """Hard caps that hold servers back, or are about to."""
     quarantined: int = 0
     lost: bool = False
     """State was lost with an unreadable file: what Foreshape took before is not known."""

@@ -19,6 +19,7 @@ import msgspec
 from foreshape_agent.disk import Disk, Statement, Unreadable, move_aside
 from foreshape_agent.errors import SpoolFull
 from foreshape_agent.records import Action, Memo, Row, key_of, packed
+from foreshape_agent.throttle import Held
 from foreshape_wire.ids import ServerId, new_id
 from foreshape_wire.order import Guard, Mode, Order, Outcome
 from foreshape_wire.sample import HostReport
@@ -314,6 +315,38 @@ class Spool:
 
     def took(self, server: str, resource: str) -> bool:
         return f"{server}/{resource}" in self.ledger.memo.taken
+
+    def lend(self, server: str, resource: str, at: float) -> None:
+        """Foreshape holds this above its entitlement, or is about to."""
+        if self.ledger.memo.lent.setdefault(f"{server}/{resource}", at) == at:
+            self._write()
+
+    def got_back(self, server: str, resource: str) -> None:
+        """It has no more than its entitlement again."""
+        if self.ledger.memo.lent.pop(f"{server}/{resource}", None) is not None:
+            self._write()
+
+    def has_lent(self, server: str, resource: str) -> bool:
+        return f"{server}/{resource}" in self.ledger.memo.lent
+
+    def lent(self) -> tuple[tuple[ServerId, str], ...]:
+        """Every server and resource that Foreshape holds above its entitlement."""
+        pairs = (key.rsplit("/", 1) for key in self.ledger.memo.lent)
+        return tuple((ServerId(server), resource) for server, resource in pairs)
+
+    def hold(self, held: Held) -> None:
+        """A hard cap holds this back, or is about to."""
+        if self.ledger.memo.held.get(held.key) != held:
+            self.ledger.memo.held[held.key] = held
+            self._write()
+
+    def let_go(self, held: Held) -> None:
+        """It is as it was before the cap."""
+        if self.ledger.memo.held.pop(held.key, None) is not None:
+            self._write()
+
+    def held(self) -> tuple[Held, ...]:
+        return tuple(self.ledger.memo.held.values())
 
 
 _NAMES = "id, epoch, sequence, taken_at, body, outcomes, gap"

@@ -7,8 +7,10 @@ from foreshape_wire.ids import ServerId
 from foreshape_wire.quantity import Cores, Memory, Size
 from foreshape_wire.reading import (
     RESIZERS,
+    THROTTLES,
     Capability,
     CpuReading,
+    DeviceLimit,
     DomainReading,
     DomainState,
     Identity,
@@ -87,11 +89,28 @@ class FakeDomain:
     virtio_target: float = 0.0
     virtio_stuck_at: float = 0.0
     """Plugged memory below this cannot be unplugged."""
+    # devices
+    disks: tuple[str, ...] = ()
+    nics: tuple[str, ...] = ()
+    no_tap: bool = False
+    """Its network is user-mode."""
+    limits: dict[tuple[str, str], DeviceLimit] = field(default_factory=dict)
+    """By device and resource; what is not named has none."""
+    limits_ignored: bool = False
     # counters
     run_ns: float = 0.0
     delay_ns: float = 0.0
     throttled_ns: float = 0.0
     guest_updated_at: float = 0.0
+
+    def device_limits(self) -> tuple[DeviceLimit, ...]:
+        named = [(d, r) for d in self.disks for r in ("disk_iops", "disk_kib_s")] + [(n, "net_kib_s") for n in self.nics]
+        return tuple(self.limits.get((d, r)) or DeviceLimit(device=d, resource=r) for d, r in named)
+
+    def reboot(self) -> None:
+        """Started anew: live limits and caps are gone."""
+        self.instance, self.quota = f"{self.instance}+", None
+        self.limits = {}
 
     def entitled(self) -> Size:
         cores, mib = self.entitlement or (float(self.boot_vcpus), self.base_mib)
@@ -184,6 +203,19 @@ class FakeHypervisor:
             raise LeverRejected("requested size is above the device's size")
         domain.virtio_target = memory.mib
 
+    def set_disk_limit(self, server: ServerId, limit: DeviceLimit) -> None:
+        self._limit("set_disk_limit", server, limit)
+
+    def set_net_limit(self, server: ServerId, limit: DeviceLimit) -> None:
+        self._limit("set_net_limit", server, limit)
+
+    def _limit(self, call: str, server: ServerId, limit: DeviceLimit) -> None:
+        domain = self._take(call, server, limit)
+        if limit.device not in (*domain.disks, *domain.nics):
+            raise LeverRejected(f"no device {limit.device}")
+        if not domain.limits_ignored:
+            domain.limits[limit.device, limit.resource] = limit
+
     def set_stats_period(self, server: ServerId, seconds: int) -> None:
         self._take("set_stats_period", server, seconds).stats_period = seconds
 
@@ -228,6 +260,8 @@ class FakeHypervisor:
             memory=None if dark or d.state is DomainState.BUSY else _memory(d),
             io=None if dark else IoReading(),
             capabilities=tuple(_capabilities(d)),
+            throttles=tuple(_throttles(d)),
+            limits=() if dark else d.device_limits(),
             instance=d.instance,
             note="" if d.state is DomainState.RUNNING else f"domain is {d.state.value}",
         )
@@ -278,6 +312,14 @@ def _capabilities(d: FakeDomain) -> list[Capability]:
         LeverName.MEM_VIRTIO: (d.base_mib, d.base_mib + d.virtio_size, 2) if d.virtio_size else "no virtio-mem device",
     }
     return [_capability(lever, r) for lever, r in ranges.items()]
+
+
+def _throttles(d: FakeDomain) -> list[Capability]:
+    if d.state is not DomainState.RUNNING:
+        return [Capability(lever=lever, reason=f"domain is {d.state.value}") for lever in THROTTLES]
+    no_net = "its interface is user-mode: nothing on the host could be held back" if d.no_tap else "" if d.nics else "it has no interface"
+    reasons = {lever: no_net if lever is LeverName.NET_BANDWIDTH else "" if d.disks else "it has no disk" for lever in THROTTLES}
+    return [_capability(lever, why or (1, 1e6, 1)) for lever, why in reasons.items()]
 
 
 def _capability(lever: LeverName, r: tuple[float, float, float] | str) -> Capability:

@@ -7,7 +7,7 @@ import msgspec
 from foreshape_wire.ids import ServerId
 from foreshape_wire.order import Verdict
 from foreshape_wire.quantity import Cores, Memory
-from foreshape_wire.reading import DomainReading, LeverName
+from foreshape_wire.reading import DeviceLimit, DomainReading, LeverName
 
 
 class Clock(Protocol):
@@ -51,6 +51,12 @@ class Hypervisor(Protocol):
     def set_virtio_mem(self, server: ServerId, memory: Memory) -> None:
         """Ask the virtio-mem device to plug this much beside the base memory."""
 
+    def set_disk_limit(self, server: ServerId, limit: DeviceLimit) -> None:
+        """Let one disk do at most so much; what the limit does not say is lifted."""
+
+    def set_net_limit(self, server: ServerId, limit: DeviceLimit) -> None:
+        """Let one interface move at most so much, each way."""
+
     def set_stats_period(self, server: ServerId, seconds: int) -> None:
         """Make the balloon ask the guest for its numbers every so often."""
 
@@ -84,3 +90,12 @@ class Lever(Protocol):
 
     def reached(self, domain: DomainReading, target: float) -> bool:
         """Whether a reading proves that the target has been reached."""
+
+
+class Throttle(Protocol):
+    """A lever that only holds devices back: limits in, limits read back."""
+
+    name: LeverName
+
+    def apply(self, door: Hypervisor, domain: DomainReading, limits: tuple[DeviceLimit, ...], clock: Clock) -> Pull:
+        """Set these devices' limits, and prove it. ``after`` is what all devices of the resource may do together; 0: no limit."""

@@ -1,7 +1,8 @@
 """Which levers a simulated server has now, and why not the others: the same cases as on real hypervisors."""
 
 from foreshape_controller.sim.guest import VIRTIO_BLOCK_MIB, SimVm
-from foreshape_wire.reading import Capability, LeverName
+from foreshape_wire.quantity import MAX_MIB
+from foreshape_wire.reading import THROTTLES, Capability, LeverName
 
 LEAST_CORES = 0.05
 LEAST_MIB = 64.0
@@ -11,6 +12,17 @@ LEAST_MIB = 64.0
 def capabilities(vm: SimVm) -> tuple[Capability, ...]:
     """All five levers, each with its range or its reason. Memory ranges are the server's total."""
     return (_quota(vm), _guest(vm), _hotplug(vm), _balloon(vm), _virtio(vm))
+
+
+def throttles(vm: SimVm) -> tuple[Capability, ...]:
+    """What can hold its disks and its network back."""
+    return tuple(_throttle(lever, vm.spec.nics if lever is LeverName.NET_BANDWIDTH else vm.spec.disks) for lever in THROTTLES)
+
+
+def _throttle(lever: LeverName, devices: tuple[str, ...]) -> Capability:
+    if not devices:
+        return Capability(lever=lever, reason="it has no device that could be held back")
+    return Capability(lever=lever, lowest=float(len(devices)), highest=MAX_MIB, granule=1.0)
 
 
 def _quota(vm: SimVm) -> Capability:

@@ -10,6 +10,7 @@ from math import exp
 
 from foreshape_controller.sim.demand import Wish, Workload
 from foreshape_wire.ids import HostName, ServerId
+from foreshape_wire.reading import DeviceLimit
 
 BALLOON_GIVES_S = 0.1
 BALLOON_TAKES_S = 0.4
@@ -44,6 +45,9 @@ class VmSpec:
     asked_for_stats: bool = True
     """Whether its balloon is asked for the guest's numbers from the start."""
     can_unplug: bool = True
+    disks: tuple[str, ...] = ("vda",)
+    nics: tuple[str, ...] = ("tap0",)
+    """None: its network has no device on the host."""
     born: float = 0.0
     dies: float = float("inf")
 
@@ -101,6 +105,8 @@ class SimVm:
         self.virtio = self.virtio_target = 0.0
         self.instance = f"{self.boots}@{at:.0f}"
         self.stats_period_s = 10 if spec.asked_for_stats else 0
+        self.limits = {(d, r): DeviceLimit(device=d, resource=r) for d in spec.disks for r in ("disk_iops", "disk_kib_s")}
+        self.limits |= {(n, "net_kib_s"): DeviceLimit(device=n, resource="net_kib_s") for n in spec.nics}
         self.counters = Counters()
         self.wish = Wish(0.0, 0.0)
         self.rss = QEMU_MIB + spec.reserve

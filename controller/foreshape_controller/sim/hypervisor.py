@@ -4,7 +4,7 @@ Reads and levers look at the world now: the host's simulated time catches up wit
 accepted starts a change, no more; whether it happened is seen by reading again, as on a real hypervisor.
 """
 
-from foreshape_controller.sim.capabilities import capabilities
+from foreshape_controller.sim.capabilities import capabilities, throttles
 from foreshape_controller.sim.errors import SimBusy, SimLost, SimRejected
 from foreshape_controller.sim.guest import VIRTIO_BLOCK_MIB, SimVm
 from foreshape_controller.sim.world import SimHost, World
@@ -12,6 +12,7 @@ from foreshape_wire.ids import HostName, ServerId
 from foreshape_wire.quantity import Cores, Memory, Size
 from foreshape_wire.reading import (
     CpuReading,
+    DeviceLimit,
     DomainReading,
     DomainState,
     HostReading,
@@ -98,6 +99,19 @@ class SimHypervisor:
             raise SimRejected(f"requested size exceeds the device: {memory.mib:.0f} > {room:.0f} MiB")
         vm.virtio_target = memory.mib // VIRTIO_BLOCK_MIB * VIRTIO_BLOCK_MIB
 
+    def set_disk_limit(self, server: ServerId, limit: DeviceLimit) -> None:
+        """Kept and told again; simulated I/O follows the CPU and is not slowed down by it."""
+        self._limit(server, limit)
+
+    def set_net_limit(self, server: ServerId, limit: DeviceLimit) -> None:
+        self._limit(server, limit)
+
+    def _limit(self, server: ServerId, limit: DeviceLimit) -> None:
+        vm = self._free(server)
+        if (limit.device, limit.resource) not in vm.limits:
+            raise SimRejected(f"no device {limit.device} with {limit.resource}")
+        vm.limits[limit.device, limit.resource] = limit
+
     def set_stats_period(self, server: ServerId, seconds: int) -> None:
         vm = self._free(server)
         if not vm.spec.has_balloon:
@@ -136,6 +150,8 @@ class SimHypervisor:
             capabilities=capabilities(vm),
             instance=vm.instance,
             note="another job holds the domain" if busy else "",
+            throttles=throttles(vm),
+            limits=tuple(vm.limits.values()),
         )
 
 
