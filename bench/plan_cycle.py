@@ -27,6 +27,7 @@ import numpy as np
 import structlog
 
 from foreshape_controller.decide.tiers import BUILT_IN
+from foreshape_controller.loops.ahead import Ahead
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
 from foreshape_controller.model.forecast import HALF_HOURS, LEVELS, Forecast
 from foreshape_controller.model.history import BINS_PER_DAY, RESOURCES
@@ -243,7 +244,8 @@ class Foreseen:
     def run_once(self, now: float, view: ClusterView) -> Mapping[str, Forecast]:  # noqa: ARG002  the seam's words
         return self._made
 
-    latest = run_once
+    def newest(self, view: ClusterView) -> Ahead:  # noqa: ARG002
+        return Ahead(self._made)
 
 
 def _forecast(of: str, vms: Sequence[Vm]) -> Forecast:
@@ -317,11 +319,12 @@ def _peak_mib() -> float:
 
 
 def child(n: int, args: argparse.Namespace, checkout: Path | None) -> dict[str, object]:
-    environment = dict(os.environ)
+    """``checkout``: run its own copy of this benchmark on its own code."""
+    environment, file = dict(os.environ), Path(__file__)
     if checkout is not None:
-        paths = [str(checkout / "agent"), str(checkout / "controller")]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-    command = [sys.executable, __file__, "--child", str(n), "--cycles", str(args.cycles), "--mode", args.mode]
+        file = checkout / "bench" / file.name
+        environment["PYTHONPATH"] = os.pathsep.join(str(checkout / part) for part in ("agent", "controller"))
+    command = [sys.executable, str(file), "--child", str(n), "--cycles", str(args.cycles), "--mode", args.mode]
     ended = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, object] = json.loads(ended.stdout.splitlines()[-1])
     return found

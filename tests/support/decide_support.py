@@ -156,7 +156,7 @@ class MemoryStore:
     def inventory(self) -> "MemoryStore":
         return self
 
-    history = forecasts = journal = groups = inventory
+    history = recent = forecasts = journal = groups = inventory
 
     @property
     def step_s(self) -> int:

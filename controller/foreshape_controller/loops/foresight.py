@@ -17,6 +17,7 @@ from foreshape_controller.decide.segments import BUILT_IN, Segments
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.reconcile import reconcile
 from foreshape_controller.forecast.totals import Totals, counts
+from foreshape_controller.loops.ahead import Ahead, Belonging, Forecasts
 from foreshape_controller.loops.round import Batch, Histories, Known, Round, read
 from foreshape_controller.loops.scene import Hooks, Scene
 from foreshape_controller.model.forecast import NO_FORECAST, Forecast, Predictor
@@ -27,7 +28,6 @@ from foreshape_controller.model.server import ClusterView
 _log = log.get_logger("foresight")
 _T = TypeVar("_T")
 
-Forecasts: TypeAlias = Mapping[str, Forecast]
 Look: TypeAlias = Callable[[], Predictor]
 """Who looks ahead now: asked each time, so that a new champion speaks at once."""
 
@@ -92,6 +92,16 @@ class Foresight:
         self._hooks = hooks or Hooks()
         self._made_at: dict[str, float] = {}
         self._latest: dict[str, Forecast] = {}
+        self._whole: dict[str, tuple[Forecast, ...]] = {}
+        """Groups' forecasts by resource, and of ``sums of RESOURCE``: hosts are made more often than what is added up over them."""
+        self._belonging, self._working = Belonging(segments), dict[str, str]()
+
+    def newest(self, view: ClusterView) -> Ahead:
+        """What is there now, made by whoever calls ``run_once``. Safe beside it, for one caller at a time."""
+        servers = {r: self._latest[r] for r in RESOURCES if r in self._latest}
+        parts = {r: (*self._whole.get(r, ()), *self._whole.get(_sums(r), ())) for r in RESOURCES}
+        whole = {r: Forecast.joined(found) for r, found in parts.items() if found}
+        return Ahead(servers, whole, self._belonging.of(view, self._working))
 
     def run_once(self, now: float, view: ClusterView) -> Forecasts:
         """Forecasts of CPU and memory of every server that has one; what is due is made anew, and newcomers get theirs."""
@@ -121,30 +131,33 @@ class Foresight:
     def _round(self, now: float, view: ClusterView) -> Round:
         window_s = self._settings.history_bins * self._store.history.step_s
         left = self._store.groups.departed(now, now - window_s)
-        return Round.of(view, now, left, self._segments, self._classes(), self._settings.forecast_batch)
+        self._working = dict(self._classes())
+        return Round.of(view, now, left, self._segments, self._working, self._settings.forecast_batch)
 
     def _renew(self, resource: str, around: Round) -> None:
         """One resource of everybody. Counts are of groups only."""
         if resource == SERVERS:
             self._count(around)
         else:
-            sums = f"sums of {resource}"
+            sums, hosts = _sums(resource), list[Forecast]()
             due = self._due(sums, around.now, self._settings.slow_forecast_every_s)
             totals = Totals(resource, around.group_names() if due else (), self._span(around.now))
-            made = [f for b in around.batches if (f := self._batch(resource, b, totals, around)) is not None]
-            self._keep(resource, made)
+            made = [f for b in around.batches if (f := self._batch(resource, b, totals, around, hosts)) is not None]
+            self._keep(resource, made, hosts)
             if due:
-                self._groups(totals.history(), around)
+                self._whole[sums] = self._groups(totals.history(), around)
                 self._made_at[sums] = around.now
         self._made_at[resource] = around.now
 
-    def _keep(self, resource: str, made: Sequence[Forecast]) -> None:
+    def _keep(self, resource: str, made: Sequence[Forecast], hosts: Sequence[Forecast]) -> None:
         """Only what is sized is looked up again."""
+        if resource in RESOURCES:
+            self._whole[resource] = tuple(h for h in hosts if h.series)
         if resource in RESOURCES and made:
             self._latest[resource] = Forecast.joined(made)
 
-    def _batch(self, resource: str, batch: Batch, totals: Totals, around: Round) -> Forecast | None:
-        """Servers of a batch and their hosts, in agreement, saved. None: nobody is there."""
+    def _batch(self, resource: str, batch: Batch, totals: Totals, around: Round, of_hosts: list[Forecast]) -> Forecast | None:
+        """Servers of a batch and their hosts, in agreement, saved; its hosts' are added to the list. None: nobody is there."""
         known = read(self._store.history, batch, around.groups, resource, (around.now, self._settings.history_bins))
         totals.add(known.members, known.lives, around.groups.of)
         servers = self._look_ahead(known.servers, around) if known.servers.series else None
@@ -153,14 +166,17 @@ class Foresight:
         if servers is not None:
             self._tell(servers, known.servers, around)
         self._tell(whole, known.hosts, around)
+        of_hosts.append(whole)
         return servers
 
-    def _groups(self, history: History, around: Round) -> None:
+    def _groups(self, history: History, around: Round) -> tuple[Forecast, ...]:
         """Groups from their own history, a batch of them at a time."""
-        size = self._settings.forecast_batch
+        size, made = self._settings.forecast_batch, list[Forecast]()
         for first in range(0, len(history.series), size):
             some = history.pick(range(first, min(first + size, len(history.series))))
-            self._tell(self._look_ahead(some, around), some, around)
+            made.append(self._look_ahead(some, around))
+            self._tell(made[-1], some, around)
+        return tuple(made)
 
     def _count(self, around: Round) -> None:
         lives = around.lives()
@@ -226,6 +242,11 @@ class Foresight:
         scene = _scene(history, around)
         for observe in self._hooks.observers:
             _or_else(partial(observe, forecast, scene), None, "observer", observe)
+
+
+def _sums(resource: str) -> str:
+    """What sums of a resource are called, beside the resource itself."""
+    return f"sums of {resource}"
 
 
 def _scene(history: History, around: Round) -> Scene:

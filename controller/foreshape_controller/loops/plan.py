@@ -1,10 +1,11 @@
 """The decision cycle: read the world, look ahead, decide, write it down, and only then hand out orders."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import structlog
 
@@ -13,18 +14,21 @@ from foreshape_controller.decide.orders import Budget, orders_of
 from foreshape_controller.decide.peak import WINDOW
 from foreshape_controller.decide.plan import make_plan
 from foreshape_controller.decide.tiers import Tiers
+from foreshape_controller.loops.ahead import Ahead, Forecasts
 from foreshape_controller.model.cap import Cap
-from foreshape_controller.model.forecast import Forecast
 from foreshape_controller.model.history import RESOURCES, History
 from foreshape_controller.model.plan import Choice, Plan
 from foreshape_controller.model.server import ClusterView
+from foreshape_controller.model.tier import ResourceRules, Tier
 from foreshape_wire.ids import new_id
 from foreshape_wire.order import Order
 
 _log = structlog.get_logger("foreshape.plan")
 
+_T = TypeVar("_T")
 Histories: TypeAlias = Mapping[str, History]
-Forecasts: TypeAlias = Mapping[str, Forecast]
+TiersOf: TypeAlias = Mapping[str, Tier]
+"""By server."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class _Inventory(Protocol):
 
 
 class _Histories(Protocol):
-    step_s: int
+    @property
+    def step_s(self) -> int: ...
 
     def read(self, resource: str, servers: tuple[str, ...], until: float, bins: int) -> History: ...
 
@@ -70,16 +75,20 @@ class PlanStore(Protocol):
     def inventory(self) -> _Inventory: ...
 
     @property
-    def history(self) -> _Histories: ...
+    def recent(self) -> _Histories: ...
 
     @property
     def journal(self) -> _Journal: ...
 
 
 class Foresees(Protocol):
-    """Whoever has forecasts of the view's servers, by resource (``loops.foresight``)."""
+    """Whoever looks ahead (``loops.foresight``)."""
 
-    def run_once(self, now: float, view: ClusterView) -> Forecasts: ...
+    def run_once(self, now: float, view: ClusterView) -> Forecasts:
+        """Make what is due."""
+
+    def newest(self, view: ClusterView) -> Ahead:
+        """What is there, of whatever age."""
 
 
 @dataclass(frozen=True)
@@ -122,54 +131,93 @@ class PlanLoop:
         self._sources = sources
         self._settings = settings or PlanSettings()
         self._listeners = listeners
+        self.took: Mapping[str, float] = {}
+        """Seconds per step of the last cycle."""
 
-    def run_once(self, now: float, ids: Callable[[str], str] = new_id) -> Plan:
-        """View → forecasts → recent history → plan → orders → journal. Nothing is ordered that is not journalled first."""
-        view = self._store.inventory.view(now)
-        tiers = self._sources.tiers()
-        forecasts = self._foresight.run_once(now, view)
-        histories = self._read(view, tiers, now)
-        plan = make_plan(view, self._known(view, tiers, histories, forecasts, now), now, ids)
-        orders = orders_of(plan, self._settings.budget, ids)
+    def run_once(self, now: float, ids: Callable[[str], str] = new_id, *, look_ahead: bool = True) -> Plan:
+        """View → forecasts → recent history → plan → orders → journal. Nothing is ordered that is not journalled first.
+
+        ``look_ahead``: due forecasts are made first; False where somebody else makes them, and the newest that are there are taken.
+        """
+        watch = Stopwatch()
+        view = watch.lap("view", self._store.inventory.view(now))
+        if look_ahead:
+            watch.lap("forecasts", self._foresight.run_once(now, view))
+        known = self._known(view, now, watch)
+        plan = watch.lap("decide", make_plan(view, known, now, ids))
+        orders = watch.lap("orders", orders_of(plan, self._settings.budget, ids))
         self._store.journal.record(plan, orders)
-        _log.info("plan", **summary(plan, orders))
+        watch.lap("journal", None)
         for listener in self._listeners:
             _told(listener, plan, orders, view)
+        watch.lap("listeners", None)
+        self.took = watch.took
+        _log.info("plan", **summary(plan, orders), forecast_age_s=_ages(known.forecasts, now), took=watch.rounded())
         return plan
 
-    def _read(self, view: ClusterView, tiers: Tiers, now: float) -> Histories:
-        """What was measured lately: as far back as the longest hold time among the servers' tiers."""
-        if not view.servers:
-            return {}
-        used = {t.name: t for t in map(tiers.of, view.servers)}.values()
-        names = tuple(s.id for s in view.servers)
-        holds = {"cpu": max(t.cpu.hold_s for t in used), "memory": max(t.memory.hold_s for t in used)}
-        return {r: self._store.history.read(r, names, now, self._bins(hold)) for r, hold in holds.items()}
-
-    def _bins(self, hold_s: float) -> int:
-        return max(WINDOW, ceil(hold_s / self._store.history.step_s) + 1)
-
-    def _known(self, view: ClusterView, tiers: Tiers, histories: Histories, forecasts: Forecasts, now: float) -> Known:
-        asked = self._sources
+    def _known(self, view: ClusterView, now: float, watch: "Stopwatch") -> Known:
+        asked, policy = self._sources, self._sources.tiers()
+        ahead = watch.lap("ahead", self._foresight.newest(view))
+        of: dict[str, Tier] = {s.id: policy.of(s, ahead.groups.of.get(s.id, ())) for s in view.servers}
+        tiers = watch.lap("tiers", of)
         return Known(
-            forecasts=forecasts,
-            histories=histories,
-            tiers=tiers,
-            held={r: self._held(r, view, tiers, now) for r in RESOURCES},
+            forecasts=ahead.servers,
+            histories=watch.lap("histories", self._read(tiers, now)),
+            tiers=policy,
+            held=watch.lap("held", {r: self._held(r, tiers, now) for r in RESOURCES}),
             headroom={r: asked.headroom(r) for r in RESOURCES},
             limits=self._settings.limits,
             caps=asked.caps(view, now),
             agreed=asked.agreed(now),
             halts=asked.halts(view, now),
-            leads=asked.leads(view, now),
+            leads=watch.lap("sources", asked.leads(view, now)),
+            groups=ahead.groups,
+            group_forecasts=ahead.whole,
         )
 
-    def _held(self, resource: str, view: ClusterView, policy: Tiers, now: float) -> Mapping[str, float]:
+    def _read(self, tiers: TiersOf, now: float) -> Histories:
+        """What was measured lately: as far back as the longest hold time among the servers' tiers."""
+        if not tiers:
+            return {}
+        used, names = {t.name: t for t in tiers.values()}.values(), tuple(tiers)
+        holds = {r: max(_rules(t, r).hold_s for t in used) for r in RESOURCES}
+        return {r: self._store.recent.read(r, names, now, self._bins(hold)) for r, hold in holds.items()}
+
+    def _bins(self, hold_s: float) -> int:
+        return max(WINDOW, ceil(hold_s / self._store.recent.step_s) + 1)
+
+    def _held(self, resource: str, tiers: TiersOf, now: float) -> Mapping[str, float]:
         """The largest size wanted of each server within its own tier's hold time."""
-        tiers = {s.id: policy.of(s) for s in view.servers}
-        holds = {server: (t.cpu if resource == "cpu" else t.memory).hold_s for server, t in tiers.items()}
+        holds = {server: _rules(t, resource).hold_s for server, t in tiers.items()}
         recent = {hold: self._store.journal.recent_wanted(resource, now - hold) for hold in set(holds.values())}
         return {server: recent[hold][server] for server, hold in holds.items() if server in recent[hold]}
+
+
+class Stopwatch:
+    """Seconds per step of a cycle."""
+
+    def __init__(self) -> None:
+        self.took: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, step: str, made: _T) -> _T:
+        """What a step made; the time since the last lap was its own."""
+        now = time.perf_counter()
+        self.took[step] = self.took.get(step, 0.0) + now - self._last
+        self._last = now
+        return made
+
+    def rounded(self) -> dict[str, float]:
+        return {step: round(seconds, 3) for step, seconds in self.took.items()}
+
+
+def _rules(tier: Tier, resource: str) -> ResourceRules:
+    return tier.cpu if resource == "cpu" else tier.memory
+
+
+def _ages(forecasts: Forecasts, now: float) -> dict[str, float]:
+    """Seconds since the oldest of a resource's forecasts was made."""
+    return {resource: round(now - f.origin, 1) for resource, f in forecasts.items()}
 
 
 def _told(listener: Listener, plan: Plan, orders: tuple[Order, ...], view: ClusterView) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
 from foreshape_controller.model.history import BINS_PER_DAY, Floats, History
 from foreshape_controller.store import chunks as packed
@@ -78,11 +78,19 @@ class Grid:
 
     def add_bins(self, conn: Connection, numbers: Sequence[int]) -> None:
         """Fold in their bins that are not packed yet."""
+        self._add_rows(conn, self._bins().where(bins.c.series.in_(numbers)))
+
+    def add_open(self, conn: Connection) -> None:
+        """The same of every series, in one scan in the order of the table."""
+        self._add_rows(conn, self._bins())
+
+    def _bins(self) -> Select[Any]:
+        columns = (bins.c.series, bins.c.bin, *(bins.c[n] for n in self.columns))
+        return select(*columns).where(bins.c.bin >= self.start, bins.c.bin < self.end)
+
+    def _add_rows(self, conn: Connection, query: Select[Any]) -> None:
         names = list(self.columns)
-        query = select(bins.c.series, bins.c.bin, *(bins.c[n] for n in names)).where(
-            bins.c.bin >= self.start, bins.c.bin < self.end, bins.c.series.in_(numbers)
-        )
-        found = [tuple(row) for row in conn.execute(query)]
+        found = [tuple(row) for row in conn.execute(query) if row[0] in self.rows]
         if not found:
             return
         numbered, at, *values = np.array(found, np.float64).T

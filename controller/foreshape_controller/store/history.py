@@ -19,6 +19,7 @@ from foreshape_controller.store.grid import COLUMNS, LIVED, READS, Columns, Grid
 from foreshape_controller.store.inventory import Inventory
 from foreshape_controller.store.journal import Journal
 from foreshape_controller.store.schema import MAXIMA, SUMS, bins, chunks, series, servers
+from foreshape_controller.store.touched import Touched
 from foreshape_wire.order import Outcome
 from foreshape_wire.sample import HostReport, HostSample, VmSample
 
@@ -64,6 +65,8 @@ class HistoryStore:
         self._fold = db.upsert(bins, ["bin", "series"], add=SUMS, most=MAXIMA)
         self._put_chunk = db.upsert(chunks, ["series", "part", "day"])
         self._met: dict[str, _Met] = {}
+        self._packed_before = 0
+        self.touched = Touched()
 
     # --- intake ---
 
@@ -84,13 +87,16 @@ class HistoryStore:
             if not seen.mark(conn, report.host, report.epoch, report.sequence, received_at):
                 return Taken(new=False)
             counted = self._inventory.take(conn, report, taken_at, received_at)
-            found = self._store(conn, report, counted, taken_at)
+            found, rows = self._store(conn, report, counted, taken_at)
             strays = self._journal.settle_in(conn, report.outcomes, received_at, report.host) if report.outcomes else ()
         self._met.update(found)  # only now: before the commit these numbers did not exist
+        self.touched.note(((row[0], row[1]) for row in rows), self.oldest_open(received_at) + self.step_s)
         return Taken(new=True, taken_at=taken_at, strays=strays)
 
-    def _store(self, conn: Connection, report: HostReport, counted: Sequence[VmSample], taken_at: float) -> dict[str, _Met]:
-        """Fold the samples into bins; returns the series that this process had not met, or met at a later time."""
+    def _store(
+        self, conn: Connection, report: HostReport, counted: Sequence[VmSample], taken_at: float
+    ) -> tuple[dict[str, _Met], list[Row]]:
+        """Fold the samples into bins; returns the series that this process had not met, or met at a later time, and the rows."""
         step = self.step_s
         told = [s for s in counted if s.window_s > 0]
         host = HOST_PREFIX + report.host
@@ -103,7 +109,7 @@ class HistoryStore:
         if report.host_sample:
             rows.append(self._host_row(report.host_sample, told, taken_at, met[host].number))
         self._fold.run(conn, rows)
-        return new
+        return new, rows
 
     def _host_row(self, host: HostSample, told: Sequence[VmSample], taken_at: float, number: int) -> Row:
         window = min(max((s.window_s for s in told), default=10.0), float(self.step_s))
@@ -133,11 +139,11 @@ class HistoryStore:
 
         Names are servers' ids or ``host:NAME``; one that is not known has no data, no entitlement and age nothing.
         """
-        return self._read(resource, names, self._span(until, count), COLUMNS[resource])
+        return self._read(resource, names, self.span(until, count), COLUMNS[resource])
 
     def read_lived(self, resource: str, names: Sequence[str], until: float, count: int) -> History:
         """The same of CPU or memory, and what each had (``allocated``)."""
-        return self._read(resource, names, self._span(until, count), LIVED[resource])
+        return self._read(resource, names, self.span(until, count), LIVED[resource])
 
     def _read(self, resource: str, names: Sequence[str], span: tuple[int, int], wanted: Columns) -> History:
         with self._db.read() as conn:
@@ -150,14 +156,38 @@ class HistoryStore:
     def read_share(self, names: Sequence[str], until: float, count: int) -> Floats:
         """[n, T] share of each bin's disk throughput that was read, 0..1; NaN where nothing was moved, or nothing is known."""
         with self._db.read() as conn:
-            grid = self._filled(conn, READS, self._span(until, count), names, _series(conn, names))
+            grid = self._filled(conn, READS, self.span(until, count), names, _series(conn, names))
         moved, was_read = (grid.columns[n] for n in (READS.total, READS.largest))
         share = np.divide(was_read, moved, out=np.full_like(moved, np.nan), where=moved > 0)
         return np.minimum(share, 1.0).astype(np.float32)
 
-    def _span(self, until: float, count: int) -> tuple[int, int]:
+    def span(self, until: float, count: int) -> tuple[int, int]:
         """Start of the first of ``count`` bins that end with the one that ``until`` lies in, and the count."""
         return -int(-until // self.step_s) * self.step_s - count * self.step_s, count
+
+    def oldest_open(self, now: float) -> int:
+        """Bins from here on are in no chunk; older ones may be."""
+        return max(self._packed_before, int(now // self.step_s - GRACE_BINS) * self.step_s)
+
+    def numbers(self, names: Sequence[str]) -> dict[str, int]:
+        """Numbers of series; one that is not known is left out."""
+        unmet = [n for n in names if n not in self._met]
+        if unmet:
+            with self._db.read() as conn:
+                self._met.update(_series(conn, unmet))
+        return {n: self._met[n].number for n in names if n in self._met}
+
+    def read_open(self, resource: str, names: Sequence[str], start: int, until: float) -> History:
+        """As ``read`` of servers, of bins from ``start`` on, none of which is packed yet: one ordered scan for all of them."""
+        count, numbers = -int(-until // self.step_s) - start // self.step_s, self.numbers(names)
+        grid = Grid.empty(
+            names, {numbers[n]: i for i, n in enumerate(names) if n in numbers}, (start, count), self.step_s, COLUMNS[resource]
+        )
+        with self._db.read() as conn:
+            grid.add_open(conn)
+            entitled = _entitled(conn, resource)
+        first_seen = np.array([self._met[n].first_seen if n in numbers else float(grid.end) for n in names])
+        return grid.history(resource, np.array([entitled.get(n, np.nan) for n in names], dtype=np.float32), first_seen)
 
     def _filled(self, conn: Connection, wanted: Columns, span: tuple[int, int], names: Sequence[str], known: Mapping[str, _Met]) -> Grid:
         """Sums and maxima of these series from ``span``'s start, so many bins."""
@@ -181,6 +211,7 @@ class HistoryStore:
     def compact(self, now: float, retention_s: float = float("inf")) -> int:
         """Pack closed bins into day chunks and delete chunks that are over their retention. Returns bins packed."""
         cutoff = int(now // self.step_s - GRACE_BINS) * self.step_s
+        self._packed_before = max(self._packed_before, cutoff)
         with self._db.read() as conn:
             closed = conn.execute(select(bins.c.series).where(bins.c.bin < cutoff).distinct()).scalars().all()
         count = sum(self._compact_batch(batch, cutoff) for batch in _batches(closed, PACKED_AT_ONCE))
@@ -229,9 +260,12 @@ def _series(conn: Connection, names: Sequence[str]) -> dict[str, _Met]:
     return {r.name: _Met(r.id, r.first_seen) for r in rows}
 
 
-def _entitled(conn: Connection, resource: str, names: Sequence[str]) -> dict[str, float]:
+def _entitled(conn: Connection, resource: str, names: Sequence[str] | None = None) -> dict[str, float]:
+    """What was sold of a resource, to these servers or to all."""
     column = {"cpu": servers.c.entitled_cpu, "memory": servers.c.entitled_memory}[resource]
-    query = select(servers.c.id, column).where(servers.c.id.in_(names), column.is_not(None))
+    query = select(servers.c.id, column).where(column.is_not(None))
+    if names is not None:
+        query = query.where(servers.c.id.in_(names))
     return {name: float(amount) for name, amount in conn.execute(query)}
 
 

@@ -23,6 +23,7 @@ from foreshape_controller.store.notices import Notices
 from foreshape_controller.store.profiles import Profiles
 from foreshape_controller.store.reclaims import Reclaims
 from foreshape_controller.store.schema import meta
+from foreshape_controller.store.recent import Recent
 from foreshape_wire.order import Mode
 
 
@@ -38,6 +39,7 @@ class Store:
         self.groups = GroupStore(db)
         self.forecasts = Forecasts(db)
         self.agents = Agents(db)
+        self.recent = Recent(self.history)
         self.events = Events(db)
         self.archive = Archive(db)
         self.headroom = Headroom(db)
