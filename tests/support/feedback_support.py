@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from foreshape_controller.decide.feedback import HALF_HOUR, HOLD, InForce
+from foreshape_controller.decide.feedback import HALF_HOUR, InForce
+from foreshape_controller.model.columns import HOLD
 from foreshape_controller.model.history import STEP_S, History
 
 BEFORE = 6
@@ -47,5 +48,6 @@ def in_force(n: int = 1, **changes: Any) -> InForce:
         "ceiling": 4.0,
         "hold_bins": 6,
     } | changes
+    words.setdefault("predicted", words["wanted"])
     kinds = {"tier": np.intp, "choice": np.intp, "hold_bins": np.intp, "acting": np.bool_, "frozen": np.bool_}
     return InForce(**{k: np.broadcast_to(np.asarray(v, kinds.get(k, np.float32)), (n,)).copy() for k, v in words.items()})

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedback_support import BEFORE, in_force, lived
-from foreshape_controller.decide.feedback import GROW, SHRINK, FeedbackRule, adapt, adapted, judge_bins, tally, tally_moves
+from foreshape_controller.decide.feedback import FeedbackRule, adapt, adapted, judge_bins, tally, tally_moves
 from foreshape_controller.decide.tiers import BUILT_IN
+from foreshape_controller.model.columns import GROW, SHRINK
 from foreshape_controller.model.mark import FIELDS, Factors, Mark
 from long_support import LONG
 
@@ -90,7 +91,7 @@ def test_what_a_longer_hold_would_have_covered_is_told():
 
 def test_the_predicted_peak_is_held_against_the_measured_one():
     mark = marked(lived(need=0.5, had=1.0, peak=np.full((1, 12), 0.8)), in_force(wanted=1.0))
-    assert (mark.windows, mark.exceeded, mark.wanted) == (1, 0, 1.0)
+    assert (mark.windows, mark.exceeded, mark.predicted) == (1, 0, 1.0)
     assert mark.came == pytest.approx(0.8)
     assert marked(lived(need=0.5, had=2.0, peak=np.full((1, 12), 1.1)), in_force(wanted=1.0)).exceeded == 1
 

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foreshape_controller.decide.tiers import Tiers
+from foreshape_controller.model.columns import GROW, HOLD, SHRINK
 from foreshape_controller.model.history import RESOURCES, Floats, History
 from foreshape_controller.model.mark import Factors, Mark
 from foreshape_controller.model.tier import ResourceRules, Tier
@@ -44,8 +45,6 @@ REFUSED = 0.12
 HALF_HOUR = 6
 """Bins."""
 
-GROW, SHRINK, HOLD = 0, 1, 2
-
 
 @dataclass(frozen=True, eq=False)
 class InForce:
@@ -54,12 +53,15 @@ class InForce:
     tier: Codes
     """Index into the tiers' names."""
     choice: Codes
-    """GROW, SHRINK, HOLD."""
+    """As in ``model.columns``."""
     acting: Flags
     frozen: Flags
-    """Nothing could be decided: stale, halted, no lever."""
+    """Nothing could be decided: stale, halted, no forecast."""
     allocation: Floats
+    predicted: Floats
+    """Peak of the half-hour at the tier's quantile, headroom included."""
     wanted: Floats
+    """The same, and what must be there beside it."""
     target: Floats
     ceiling: Floats
     hold_bins: Codes
@@ -130,7 +132,7 @@ def tally(came: History, first: int, decided: InForce, tiers: int) -> list[Mark]
     sold = came.entitlement[:, None]
     use = came.used[:, span] if came.resource == "cpu" and came.used is not None else np.minimum(need, had)
     peak = _peak(came, first)
-    judged = np.isfinite(peak) & ~decided.frozen & np.isfinite(decided.wanted)
+    judged = np.isfinite(peak) & ~decided.frozen & np.isfinite(decided.predicted)
     held = (decided.choice == HOLD) & ~decided.frozen & known.any(axis=1)
     hurt = (bins.violated | bins.capped) & ~bins.sold_out
     sums = {
@@ -150,8 +152,8 @@ def tally(came: History, first: int, decided: InForce, tiers: int) -> list[Mark]
         "burst": np.where(known, np.maximum(had - sold, 0), 0),
         "freed": np.where(known, np.maximum(sold - had, 0), 0),
         "windows": judged,
-        "exceeded": judged & (peak > decided.wanted * (1 + GRAIN)),
-        "wanted": np.where(judged, decided.wanted, 0),
+        "exceeded": judged & (peak > decided.predicted * (1 + GRAIN)),
+        "predicted": np.where(judged, decided.predicted, 0),
         "came": np.where(judged, peak, 0),
         "frozen": decided.frozen,
         "held": held,
@@ -246,7 +248,7 @@ def _why_not(mark: Mark, target: float, rule: FeedbackRule) -> str:
         return f"{lost:.0%} of the bins are missing: it stays until the data are back"
     frozen = mark.frozen / max(mark.frozen + mark.windows, 1.0)
     if frozen > rule.most_missing:
-        return f"nothing could be decided about {frozen:.0%} of the servers (stale, halted, without a lever): it stays"
+        return f"nothing could be decided about {frozen:.0%} of the servers (stale, halted, without a forecast): it stays"
     return ""
 
 

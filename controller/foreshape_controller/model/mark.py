@@ -37,9 +37,9 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     windows: float = 0
     """Half-hours of one server whose predicted peak was held against the measured one."""
     exceeded: float = 0
-    """Of these, the peak was above what was wanted."""
-    wanted: float = 0
-    """Summed over these half-hours."""
+    """Of these, the peak was above the predicted one."""
+    predicted: float = 0
+    """Summed over these half-hours: peaks at the tier's quantile, headroom included."""
     came: float = 0
     """Measured peaks, summed over these half-hours."""
     frozen: float = 0

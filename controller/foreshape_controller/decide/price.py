@@ -1,0 +1,55 @@
+"""What sizes cost by their tier's price, in the operator's unit of money. Pure.
+
+A customer pays for the entitlement, and for a burst above it as long as the guest really has it (domain.md §10). Less than the
+entitlement costs the customer no less: what is freed is worth its price to whoever can sell it again.
+"""
+
+from foreshape_controller.model.tier import Price
+
+MIB = 1024.0
+
+
+def rate(price: Price, resource: str) -> tuple[float, float]:
+    """Money per hour of one core or MiB: sold, and burst."""
+    if resource == "cpu":
+        return price.cpu_core, price.burst_cpu_core
+    return price.memory_gib / MIB, price.burst_memory_gib / MIB
+
+
+def priced(price: Price, resource: str) -> bool:
+    """Whether the operator says what it costs."""
+    return any(rate(price, resource))
+
+
+def per_hour(price: Price, resource: str, entitlement: float, allocation: float) -> float:
+    """What one resource of one server costs its customer an hour, at this size. Cores or MiB."""
+    sold, burst = rate(price, resource)
+    return sold * entitlement + burst * max(0.0, allocation - entitlement)
+
+
+def freed_per_hour(price: Price, resource: str, entitlement: float, allocation: float) -> float:
+    """What can be sold again of what was sold, an hour."""
+    return rate(price, resource)[0] * max(0.0, entitlement - allocation)
+
+
+def change_per_hour(price: Price, resource: str, entitlement: float, sizes: tuple[float, float]) -> float:
+    """What going from the first size to the second brings an hour: capacity to sell again, and burst that is paid for."""
+    before, after = (freed_per_hour(price, resource, entitlement, s) + per_hour(price, resource, entitlement, s) for s in sizes)
+    return after - before
+
+
+def money(amount: float) -> str:
+    """Four decimals below ten, two above; without a currency, which is the operator's."""
+    return f"{amount:,.4f}" if abs(amount) < 10 else f"{amount:,.2f}"
+
+
+def worth(price: Price, resource: str, entitlement: float, sizes: tuple[float, float]) -> str:
+    """A sentence about a change of size; empty where no price is set."""
+    if not priced(price, resource):
+        return ""
+    now = per_hour(price, resource, entitlement, sizes[0])
+    change = change_per_hour(price, resource, entitlement, sizes)
+    if abs(change) < 5e-7:
+        return f"It costs {money(now)} an hour at its tier's price, and stays so"
+    verb = "frees capacity" if change > 0 and sizes[1] < sizes[0] else "is burst paid for" if change > 0 else "takes up capacity"
+    return f"It costs {money(now)} an hour at its tier's price; the change {verb}, worth {money(abs(change))} an hour"
