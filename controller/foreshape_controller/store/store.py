@@ -24,6 +24,7 @@ from foreshape_controller.store.profiles import Profiles
 from foreshape_controller.store.reclaims import Reclaims
 from foreshape_controller.store.schema import meta
 from foreshape_controller.store.recent import Recent
+from foreshape_controller.store.recent import Recent
 from foreshape_wire.order import Mode
 
 
@@ -38,8 +39,8 @@ class Store:
         self.history = HistoryStore(db, self.inventory, self.journal, step_s, clock_skew_s=clock_skew_s)
         self.groups = GroupStore(db)
         self.forecasts = Forecasts(db)
-        self.agents = Agents(db)
         self.recent = Recent(self.history)
+        self.agents = Agents(db)
         self.events = Events(db)
         self.archive = Archive(db)
         self.headroom = Headroom(db)
