@@ -22,7 +22,6 @@ from foreshape_controller.api import Services, create_app, limit_workers
 from foreshape_controller.config import PlanSettings as PlanOptions
 from foreshape_controller.config import Settings, load
 from foreshape_controller.decide.segments import Segments, load_segments
-from foreshape_controller.decide.tiers import Tiers, load_tiers
 from foreshape_controller.errors import ConfigError, ControllerError
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.reactive import Reactive
@@ -34,6 +33,7 @@ from foreshape_controller.loops.leads import LeadTimes
 from foreshape_controller.loops.learn import Learn
 from foreshape_controller.loops.notice import Notice
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
+from foreshape_controller.loops.policy import Policy
 from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.model.forecast import Predictor
 from foreshape_controller.notify import notify, watchdog_s
@@ -64,6 +64,7 @@ class Program:
     """ASGI application."""
     admin_token: str
     clock: Callable[[], float]
+    policy: Policy
     learn: Learn | None = None
 
     def tidy(self) -> None:
@@ -78,7 +79,6 @@ class Program:
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program:
     """Put the controller together. Raises ConfigError, Unavailable."""
-    tiers = _tiers(settings.plan.tiers_file)
     segments = _segments(settings.plan.segments_file)
     token = admin_token(Path(settings.api.admin_token_file)) if settings.api.admin_token_file else secrets.token_urlsafe(32)
     store = Store.open(
@@ -90,8 +90,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         clock_skew_s=settings.agents.clock_skew_s,
         raised_floor_s=settings.journal.raised_floor_s,
     )
+    policy = Policy(settings.plan.tiers_file, store.policies, clock)
     intake = Intake(store, settings)
-    learn = Learn.of(settings, store, tiers)
+    learn = Learn.of(settings, store, policy)
     look = learn.look if learn else partial(_predictor, settings.plan.forecast)
     calendar = Calendar(store.events)
     aftermath = Aftermath(calendar, store.events, store.history, look, settings.plan.history_bins)
@@ -101,12 +102,21 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         hooks = Hooks(preparers=(calendar.prepare,), adjusters=(calendar.adjust, notice.adjust), observers=(notice.observe,))
     hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
     foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
-    sources = Sources(tiers=lambda: tiers, headroom=store.headroom.all, leads=LeadTimes(store.levers))
+    sources = Sources(tiers=policy.current, headroom=store.headroom.all, leads=LeadTimes(store.levers))
     plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings))
     app = create_app(
-        Services(settings=settings, store=store, intake=intake, admin_token=token, clock=clock, learn=learn, segments=segments)
+        Services(
+            settings=settings,
+            store=store,
+            intake=intake,
+            admin_token=token,
+            clock=clock,
+            policy=policy,
+            learn=learn,
+            segments=segments,
+        )
     )
-    return Program(settings, store, intake, foresight, aftermath, plan_loop, app, token, clock, learn)
+    return Program(settings, store, intake, foresight, aftermath, plan_loop, app, token, clock, policy, learn)
 
 
 def _of_plan(settings: Settings, cls: type[_Part]) -> _Part:
@@ -155,15 +165,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config-file", default="/etc/foreshape/controller.conf", help="configuration (default: %(default)s)")
     parser.add_argument("--version", action="version", version=version("foreshape"))
     return parser.parse_args(argv)
-
-
-def _tiers(path: str) -> Tiers:
-    if not path:
-        return load_tiers("")
-    try:
-        return load_tiers(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"[plan] tiers_file: {path}: {e}; leave it empty for the built-in tiers") from e
 
 
 def _segments(path: str) -> Segments:
@@ -215,7 +216,7 @@ def _serve(program: Program, pair: tls.Pair | None) -> int:
     )
     limit_workers(api.workers)
     server, loops = _Server(config, program, pair), _loops(program)
-    _take_signals(server)
+    _take_signals(server, program)
     loops.start()
     try:
         server.run()
@@ -231,7 +232,7 @@ def _serve(program: Program, pair: tls.Pair | None) -> int:
     return 0 if server.started else 1
 
 
-def _take_signals(server: uvicorn.Server) -> None:
+def _take_signals(server: uvicorn.Server, program: Program) -> None:
     """While uvicorn serves it takes SIGTERM and SIGINT itself; before and after, these do: otherwise the store would not be closed."""
 
     def stop(*_: object) -> None:
@@ -239,7 +240,13 @@ def _take_signals(server: uvicorn.Server) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, lambda *_: _log.warning("SIGHUP ignored", hint="the configuration is read at the start only: restart"))
+    signal.signal(signal.SIGHUP, lambda *_: _hung_up(program))
+
+
+def _hung_up(program: Program) -> None:
+    """Only a mark is set: nothing is read inside a signal."""
+    program.policy.expect()
+    _log.warning("SIGHUP", does="tiers are read again before the next plan", hint="everything else is read at the start only: restart")
 
 
 def _loops(program: Program) -> BackgroundScheduler:

@@ -89,7 +89,7 @@ def decision(at: float, server: str = "vm-1", host: str = "hv1", **more: Any) ->
     """Grows CPU from 1 to 2 cores and leaves memory, unless told otherwise."""
     words: dict[str, Any] = {
         "cause": CauseId(f"cause-{server}-{at:.0f}"),
-        "tier": "",
+        "tier": "standard",
         "mode": Mode.ACT,
         "cpu": sizing("cpu", 1.0, 2.0),
         "memory": sizing("memory", 1024.0, 1024.0),

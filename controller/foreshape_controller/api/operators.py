@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from foreshape_controller.api import learning, present
 from foreshape_controller.api.auth import operator
 from foreshape_controller.api.services import Services
+from foreshape_controller.api.tiers import tier_names
 from foreshape_controller.decide.why import sentences
 from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.model.answers import (
@@ -54,13 +55,15 @@ def host(services: NamedDependency[Services], name: FromPath[str]) -> HostAnswer
 @get("/servers", sync_to_thread=True)
 def servers(services: NamedDependency[Services]) -> list[ServerAnswer]:
     view = _view(services)
-    return [present.server(s, view.at) for s in view.servers]
+    tiers = tier_names(services, view)
+    return [present.server(s, view.at, tiers[s.id]) for s in view.servers]
 
 
 @get("/servers/{name:str}", sync_to_thread=True)
 def server(services: NamedDependency[Services], name: FromPath[str]) -> ServerAnswer:
     view = _view(services)
-    return present.server(present.find(view, name), view.at)
+    found = present.find(view, name)
+    return present.server(found, view.at, tier_names(services, view)[found.id])
 
 
 @get("/servers/{name:str}/forecast", sync_to_thread=True)

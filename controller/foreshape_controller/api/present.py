@@ -33,7 +33,8 @@ def find_host(view: ClusterView, wanted: str) -> Host:
     raise NotFound(f"there is no host {wanted!r}: 'foreshape host list' shows those that have reported")
 
 
-def server(s: Server, now: float) -> ServerAnswer:
+def server(s: Server, now: float, tier: str) -> ServerAnswer:
+    """``tier``: the one in force, whoever assigned it."""
     cpu, memory = (s.last.cpu, s.last.memory) if s.last else (None, None)
     return ServerAnswer(
         id=s.id,
@@ -41,7 +42,7 @@ def server(s: Server, now: float) -> ServerAnswer:
         host=s.host,
         project=s.project,
         flavor=s.flavor,
-        tier=s.tier,
+        tier=tier,
         mode=s.mode.value,
         state=s.state.value,
         cpu_demand_cores=cpu.demand.cores if cpu else None,

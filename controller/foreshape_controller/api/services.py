@@ -7,6 +7,7 @@ from foreshape_controller.config import Settings
 from foreshape_controller.decide.segments import BUILT_IN, Segments
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.learn import Learn
+from foreshape_controller.loops.policy import Policy
 from foreshape_controller.store import Store
 
 
@@ -19,6 +20,7 @@ class Services:
     intake: Intake
     admin_token: str
     clock: Callable[[], float]
+    policy: Policy
     learn: Learn | None = None
     """None: ``[learn] enabled`` is false."""
     segments: Segments = BUILT_IN

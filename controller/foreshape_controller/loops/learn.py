@@ -18,7 +18,6 @@ import numpy as np
 from foreshape_controller.config import LearnSettings, Settings
 from foreshape_controller.decide.headroom import Flags, HeadroomRule
 from foreshape_controller.decide.learning import Action, Limits, Live, Verdict, judge_live
-from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.errors import ConfigError, ControllerError, ModelError
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.calibrate import Misses
@@ -26,7 +25,7 @@ from foreshape_controller.forecast.chain import Champion, load_champion
 from foreshape_controller.forecast.folder import verify
 from foreshape_controller.log import get_logger
 from foreshape_controller.loops.apprentice import Apprentice
-from foreshape_controller.loops.marking import Marking, MarkSettings, Pair, paired
+from foreshape_controller.loops.marking import Assigns, Marking, MarkSettings, Pair, paired
 from foreshape_controller.loops.office import Cell, InOffice
 from foreshape_controller.loops.worker import Job, Told
 from foreshape_controller.model.forecast import Predictor
@@ -104,7 +103,7 @@ class Learn:
         self._judged = self._calibrated = self._born = float("nan")
 
     @classmethod
-    def of(cls, settings: Settings, store: Store, tiers: Tiers, load: Callable[[Path], Champion] = load_champion) -> "Learn | None":
+    def of(cls, settings: Settings, store: Store, tiers: Assigns, load: Callable[[Path], Champion] = load_champion) -> "Learn | None":
         """As the configuration says; None where it says no. ``load``: reads a model's folder. Raises ConfigError."""
         s = settings.learn
         if not s.enabled or settings.plan.forecast != "auto":

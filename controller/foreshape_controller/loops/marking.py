@@ -17,7 +17,6 @@ import msgspec
 import numpy as np
 
 from foreshape_controller.decide.headroom import Flags, HeadroomRule, Window, adapt, wanted
-from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.forecast.calibrate import Misses, misses
 from foreshape_controller.forecast.scores import marks, stratum, tally, truth_of
 from foreshape_controller.log import get_logger
@@ -27,6 +26,7 @@ from foreshape_controller.model.group import kind_of
 from foreshape_controller.model.history import BINS_PER_DAY, RESOURCES, Floats, History
 from foreshape_controller.model.learned import SUMMED, Score
 from foreshape_controller.model.server import Server
+from foreshape_controller.model.tier import Tier
 from foreshape_controller.store.archive import Archive, Key, Sums, Waiting, added
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.headroom import Headroom
@@ -76,6 +76,12 @@ class MarkStore(Protocol):
     def history(self) -> "_Histories": ...
 
 
+class Assigns(Protocol):
+    """Whoever knows the tier of a server (``decide.tiers.Tiers``, ``loops.policy.Policy``)."""
+
+    def of(self, server: Server) -> Tier: ...
+
+
 class _Histories(Protocol):
     def read(self, resource: str, names: Sequence[str], until: float, count: int) -> History: ...
 
@@ -93,7 +99,7 @@ class Marking:
     """Observer of forecasts, and marker of those whose future is over."""
 
     def __init__(
-        self, store: MarkStore, baseline: Predictor, champion: Callable[[], str], tiers: Tiers, settings: MarkSettings | None = None
+        self, store: MarkStore, baseline: Predictor, champion: Callable[[], str], tiers: Assigns, settings: MarkSettings | None = None
     ) -> None:
         self._store = store
         self._baseline = baseline

@@ -3,6 +3,7 @@
 import msgspec
 
 from foreshape_controller.model.plan import Decision
+from foreshape_controller.model.tier import Price, ResourceRules
 from foreshape_wire.order import Order, Outcome
 from foreshape_wire.reading import Capability
 
@@ -249,6 +250,41 @@ class SummaryAnswer(msgspec.Struct, kw_only=True):
     reflexes: int
     decisions_changed_by_forecast: int
     simulated: bool
+
+
+class TierAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/tiers/{name}``: what a tier promises, and how many servers are in it."""
+
+    name: str
+    servers: int
+    weight: float
+    criticality: float
+    throttle_order: int
+    migrate_order: int
+    violation_target: float
+    may_shrink: bool
+    may_reclaim: bool
+    dead_band: float
+    cpu: ResourceRules
+    memory: ResourceRules
+    price: Price
+
+
+class PolicyAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/tiers`` and ``POST /v1/tiers/reload``: the policy in force."""
+
+    file: str
+    """Empty: the built-in tiers."""
+    hash: str
+    """SHA-256 of the text in force."""
+    since: float
+    default: str
+    problems: tuple[str, ...]
+    """Why the file's newest text is not in force; empty when it is."""
+    warnings: tuple[str, ...]
+    tiers: tuple[TierAnswer, ...]
+    assign: tuple[dict[str, str | float], ...]
+    """The rules that assign servers, in their order."""
 
 
 class JoinAnswer(msgspec.Struct, kw_only=True):

@@ -17,14 +17,16 @@ from foreshape_controller.store.history import HistoryStore
 from foreshape_controller.store.inventory import Inventory
 from foreshape_controller.store.journal import Journal
 from foreshape_controller.store.levers import Levers
+from foreshape_controller.store.marks import Marks
 from foreshape_controller.store.migrate import upgrade
 from foreshape_controller.store.modes import Modes
 from foreshape_controller.store.notices import Notices
+from foreshape_controller.store.policies import Policies
 from foreshape_controller.store.profiles import Profiles
+from foreshape_controller.store.recent import Recent
 from foreshape_controller.store.reclaims import Reclaims
 from foreshape_controller.store.schema import meta
-from foreshape_controller.store.recent import Recent
-from foreshape_controller.store.recent import Recent
+from foreshape_controller.store.tier_factors import TierFactors
 from foreshape_wire.order import Mode
 
 
@@ -37,9 +39,9 @@ class Store:
         self.inventory = Inventory(db, self.modes)
         self.journal = Journal(db, step_s, raised_floor_s)
         self.history = HistoryStore(db, self.inventory, self.journal, step_s, clock_skew_s=clock_skew_s)
+        self.recent = Recent(self.history)
         self.groups = GroupStore(db)
         self.forecasts = Forecasts(db)
-        self.recent = Recent(self.history)
         self.agents = Agents(db)
         self.events = Events(db)
         self.archive = Archive(db)
@@ -48,7 +50,10 @@ class Store:
         self.profiles = Profiles(db)
         self.reclaims = Reclaims(db)
         self.notices = Notices(db)
+        self.policies = Policies(db)
         self.levers = Levers(db)
+        self.marks = Marks(db)
+        self.tier_factors = TierFactors(db)
 
     @classmethod
     def open(  # noqa: PLR0913  each is one option of the file
