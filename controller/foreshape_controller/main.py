@@ -34,6 +34,7 @@ from foreshape_controller.loops.learn import Learn
 from foreshape_controller.loops.notice import Notice
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
 from foreshape_controller.loops.policy import Policy
+from foreshape_controller.loops.reclaim import ReclaimLoop, Terms
 from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.model.forecast import Predictor
 from foreshape_controller.notify import notify, watchdog_s
@@ -59,6 +60,7 @@ class Program:
     intake: Intake
     foresight: Foresight
     aftermath: Aftermath
+    reclaim: ReclaimLoop
     plan_loop: PlanLoop
     app: Any
     """ASGI application."""
@@ -74,6 +76,8 @@ class Program:
         self.store.forecasts.tidy(now - FORECAST_KEPT_S)
         self.store.anomalies.tidy(now - s.history.retention_days * 86400.0)
         self.store.profiles.tidy(now - s.history.retention_days * 86400.0)
+        self.store.reclaims.tidy(now - s.reclaim.kept_days * 86400.0)
+        self.store.notices.tidy(now - s.reclaim.kept_days * 86400.0)
         self.store.journal.tidy(now, s.journal.hold_retention_h * 3600.0, s.journal.acting_retention_days * 86400.0)
 
 
@@ -102,8 +106,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         hooks = Hooks(preparers=(calendar.prepare,), adjusters=(calendar.adjust, notice.adjust), observers=(notice.observe,))
     hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
     foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
-    sources = Sources(tiers=policy.current, headroom=store.headroom.all, leads=LeadTimes(store.levers))
+    sources = Sources(tiers=policy.current, headroom=store.headroom.all, leads=LeadTimes(store.levers), agreed=store.reclaims.floors)
     plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings))
+    reclaim = ReclaimLoop(store, sources.tiers, calendar, sources.leads, _reclaiming(settings, segments))
     app = create_app(
         Services(
             settings=settings,
@@ -116,7 +121,11 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
             segments=segments,
         )
     )
-    return Program(settings, store, intake, foresight, aftermath, plan_loop, app, token, clock, policy, learn)
+    return Program(settings, store, intake, foresight, aftermath, reclaim, plan_loop, app, token, clock, policy, learn)
+
+
+def _reclaiming(settings: Settings, segments: Segments) -> Terms:
+    return Terms(settings.reclaim, segments, settings.plan.interval_s, settings.plan.stale_after_s)
 
 
 def _of_plan(settings: Settings, cls: type[_Part]) -> _Part:
@@ -268,6 +277,7 @@ def _loops(program: Program) -> BackgroundScheduler:
 
     every(s.plan.interval_s, "plan", lambda: program.plan_loop.run_once(program.clock()))
     every(s.plan.forecast_every_s, "events", lambda: program.aftermath.run_once(program.clock()))
+    every(s.reclaim.interval_s, "reclaim", lambda: program.reclaim.run_once(program.clock()))
     every(EXPIRE_EVERY_S, "expire", lambda: program.store.journal.expire(program.clock()))
     every(s.history.compact_every_s, "tidy", program.tidy)
     if (learn := program.learn) is not None:

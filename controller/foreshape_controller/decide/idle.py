@@ -64,6 +64,8 @@ class FindRule:
     """What counts as idle and over-sized."""
 
     days: float = 7.0
+    day_s: float = 86400.0
+    """A day's length; a compressed grid has a shorter one."""
     covered: float = 0.8
     """Least share of these days' bins with measurements."""
     idle_share: float = 0.05
@@ -172,7 +174,7 @@ def _codes(use: Use, standing: Standing, rule: FindRule) -> npt.NDArray[np.int32
     odd = ~np.logical_and.reduce([np.isfinite(f) & (f >= 0) for f in figures]) | (sold <= 0)
     reasons = {
         "odd_data": odd,
-        "young": ~(use.age_s >= rule.days * 86400.0),
+        "young": ~(use.age_s >= rule.days * rule.day_s),
         "doubtful": use.doubtful > CAPPED_MOST,
         "censored": use.capped > CAPPED_MOST,
         "uncovered": ~(use.covered >= rule.covered),
