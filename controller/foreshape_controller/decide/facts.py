@@ -105,6 +105,7 @@ class Rules:
     margin_share: Column
     ceiling_share: Column
     step_s: Column
+    shrink_band: Column
     headroom: Column
     dead_band: Column
     may_shrink: Flags
@@ -117,6 +118,7 @@ class Rules:
         names = [name for name in cls.__dataclass_fields__ if name not in ("dead_band", "may_shrink")]
         columns = {name: np.asarray([getattr(r, name) for r in rules], np.float64)[at] for name in names}
         band = np.asarray([t.dead_band for t in tiers], np.float64)[at]
+        columns["shrink_band"] = np.where(columns["shrink_band"] > 0, columns["shrink_band"], band)
         return cls(**columns, dead_band=band, may_shrink=np.asarray([t.may_shrink for t in tiers], bool)[at])
 
 

@@ -21,6 +21,9 @@ from foreshape_controller.model.columns import CODE, CODES, GATE, GROW, HOLD, SH
 from foreshape_controller.model.told import CONFIDENT
 from foreshape_wire.quantity import MAX_CORES, MAX_MIB
 
+NEAR_CAP = 0.95
+"""CPU use from this share of the allocation on is about to be held back, or is: what it has is not enough, whatever was predicted."""
+
 PERMISSIONS = ("tier_keeps", "young", "unobserved", "censored", "low_confidence", "anomalous", "forecast_old", "step_time")
 """Gates that a shrink must pass, in the order in which they are asked: the first that refuses is the reason."""
 
@@ -149,11 +152,11 @@ class _Case:
 
     @property
     def in_use(self) -> Column:
-        """Memory in use now and room above it; nothing for CPU, which can be given back in a moment."""
+        """What is in use now and room above it: memory always; CPU, which can be given back in a moment, near its cap only."""
         latest = self.facts.seen.latest
-        if self.facts.resource != "memory":
-            return np.zeros(len(latest))
-        return np.where(np.isfinite(latest), latest + np.maximum(self.facts.margin, self.rules.margin_share * latest), 0.0)
+        room = latest + np.maximum(self.facts.margin, self.rules.margin_share * latest)
+        counts = np.isfinite(latest) if self.facts.resource == "memory" else latest >= NEAR_CAP * self.facts.allocation
+        return np.where(counts, room, 0.0)
 
     @property
     def used(self) -> Column:
@@ -275,7 +278,7 @@ def _shrunk(case: _Case, goal: Column, where: Flags, gates: _Asked, told: dict[s
     allowed = where & (refused < 0)
     kept, why = _kept(case, goal, allowed, gates, told)
     have = case.facts.allocation
-    moves = allowed & (have - kept >= case.rules.dead_band * have)
+    moves = allowed & (have - kept >= case.rules.shrink_band * have)
     one = case.one_step
     target = np.maximum(kept, one)
     gates.ask("step", moves, target <= kept)
@@ -309,7 +312,7 @@ def _kept(case: _Case, goal: Column, where: Flags, gates: _Asked, told: dict[str
     gates.ask("hold_time", where, held_kept <= goal)
     told |= {"seen_kept": seen_kept, "held_kept": held_kept, "used": case.used, "held": np.maximum(held, case.wanted)}
     kept = np.maximum(np.maximum(goal, in_use * (case.in_use > 0)), np.maximum(seen_kept, held_kept))
-    have, band = case.facts.allocation, case.rules.dead_band * case.facts.allocation
+    have, band = case.facts.allocation, case.rules.shrink_band * case.facts.allocation
     why = np.select(
         [have - goal < band, have - in_use < band, held_kept >= seen_kept],
         [CODE["dead_band"], CODE["working_set"], CODE["hold_time"]],
@@ -329,6 +332,7 @@ def _inputs(case: _Case, chosen: _Found, odd: Codes) -> dict[str, Column]:
         **chosen.told,
         "goal": chosen.goal,
         "dead_band": rules.dead_band,
+        "shrink_band": rules.shrink_band,
         "hold_s": rules.hold_s,
         "young_s": rules.young_s,
         "step_s": rules.step_s,

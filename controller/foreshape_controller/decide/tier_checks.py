@@ -28,6 +28,7 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "margin_share": (0, 10),
         "ceiling_share": (0, 64),
         "step_s": (0, 30 * DAY),
+        "shrink_band": (0, 0.9),
         "headroom": (0.25, 4),
         "cpu_core": (0, 1e9),
         "memory_gib": (0, 1e9),

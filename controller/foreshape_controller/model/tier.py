@@ -21,11 +21,13 @@ class ResourceRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     young_s: float
     """No shrink before a server has this much history."""
     margin_share: float = 0.0
-    """Memory: room kept above the working set, as a share of it."""
+    """Memory: room kept above the working set, as a share of it. CPU: the same above use that has come near its cap."""
     ceiling_share: float = 0.0
     """At most this multiple of the entitlement; 0: whatever the levers reach."""
     step_s: float = 0.0
     """Least time between two shrinks of one server."""
+    shrink_band: float = 0.0
+    """Less than this share of the allocation is not worth taking; 0: the tier's dead band."""
     headroom: float = 1.0
     """Factor on the distance from the predicted median to the quantile, beside each server's own; feedback adapts it."""
 

@@ -120,7 +120,13 @@ def _at_target(r: _Row) -> str:
 
 
 def _in_dead_band(r: _Row) -> str:
-    return f"{r.say('goal')} wanted: less than {r['dead_band']:.0%} away"
+    return f"{r.say('goal')} wanted: less than {_band(r):.0%} away"
+
+
+def _band(r: _Row) -> float:
+    """The dead band of the way it would go; plans of older versions know one for both."""
+    own = r["shrink_band"]
+    return own if r["goal"] < r["allocation"] and isfinite(own) else r["dead_band"]
 
 
 def _grown(r: _Row) -> str:
@@ -133,6 +139,8 @@ def _below_floor(r: _Row) -> str:
 
 
 def _peak_above(r: _Row) -> str:
+    if r["in_use"] >= r["wanted"] and r["in_use"] > r["peak_wanted"]:
+        return f"{r.say('in_use')} in use, its margin included, is above its {r.say('allocation')}"
     peak = "predicted peak" if r.looked_ahead else "last half-hour's peak"
     return f"{peak} {r.say('wanted')} is above its {r.say('allocation')}"
 
@@ -203,7 +211,7 @@ def _minutes(seconds: float) -> str:
 _DETAILS: Mapping[str, Callable[[_Row, bool], str]] = {
     "lever": _levers,
     "capped": lambda r, _: _cap(r),
-    "dead_band": lambda r, _: f"{r.say('goal')} against {r.say('allocation')}, band {r['dead_band']:.0%}",
+    "dead_band": lambda r, _: f"{r.say('goal')} against {r.say('allocation')}, band {_band(r):.0%}",
     "ceiling": lambda r, _: f"wants {r.say('wanted')}, ceiling {r.say('ceiling')}",
     "tier_keeps": lambda r, passed: f"tier {r.tier} {'may' if passed else 'is never to'} shrink",
     "young": lambda r, _: f"{r['age_s'] / 3600:.1f} h of history, {r['young_s'] / 3600:.1f} h needed",
