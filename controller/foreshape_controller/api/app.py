@@ -11,7 +11,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from foreshape_controller import __doc__ as about
-from foreshape_controller.api import agents, events, groups, problems, tiers, workloads
+from foreshape_controller.api import agents, events, groups, problems, stops, tiers, workloads
 from foreshape_controller.api.operators import ROUTER
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import ControllerError
@@ -38,7 +38,18 @@ def create_app(services: Services) -> Litestar:
         return services
 
     return Litestar(
-        route_handlers=[agents.report, agents.enrol, ROUTER, events.ROUTER, groups.ROUTER, workloads.ROUTER, tiers.ROUTER, healthz, readyz],
+        route_handlers=[
+            agents.report,
+            agents.enrol,
+            ROUTER,
+            events.ROUTER,
+            groups.ROUTER,
+            workloads.ROUTER,
+            tiers.ROUTER,
+            stops.ROUTER,
+            healthz,
+            readyz,
+        ],
         dependencies={"services": Provide(provide, sync_to_thread=False)},
         state=State({"services": services}),
         request_max_body_size=MAX_MESSAGE_BYTES,

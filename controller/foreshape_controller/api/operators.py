@@ -113,10 +113,10 @@ def summary(services: NamedDependency[Services]) -> SummaryAnswer:
 @get("/mode", sync_to_thread=True)
 def mode(services: NamedDependency[Services], of: Scope = "cloud") -> ModeAnswer:
     """What is set for a scope; a scope where nothing is set follows the cloud."""
-    return _mode_of(services, of)
+    return mode_of(services, of)
 
 
-def _mode_of(services: Services, scope: str) -> ModeAnswer:
+def mode_of(services: Services, scope: str) -> ModeAnswer:
     modes = services.store.modes
     found = modes.get(scope)
     if found is None:
@@ -140,7 +140,7 @@ def set_mode(services: NamedDependency[Services], data: JSONBody[ModeRequest]) -
         raise Invalid(f"$.mode is {data.mode!r}: write observe, advise or act")
     else:
         modes.set(data.scope, Mode(data.mode), data.reason, services.clock())
-    return _mode_of(services, data.scope)
+    return mode_of(services, data.scope)
 
 
 @post("/agents/{host:str}/join", status_code=200, sync_to_thread=True)

@@ -1,6 +1,7 @@
 """What commands share that work on files here, without a controller: times, durations, errors as sentences, progress."""
 
 import argparse
+import getpass
 import re
 import sys
 import time
@@ -26,6 +27,14 @@ def sentences() -> Iterator[None]:
         raise CliError("not enough memory here: choose fewer with --vms or --resource") from e
     except OSError as e:
         raise CliError(f"{e.filename or 'a file'}: {e.strerror or e}") from e
+
+
+def who() -> str:
+    """The user who runs the command; empty where he has no name (a container)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def instant(text: str) -> int:

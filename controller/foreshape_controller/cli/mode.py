@@ -9,7 +9,7 @@ FOLLOWS = {
     "observe": "Foreshape measures and forecasts; it decides nothing and changes nothing there.",
     "advise": "Foreshape decides and explains; it changes nothing there. See: foreshape plan show",
     "act": "From the next plan on, Foreshape resizes servers there, within their floor and ceiling. "
-    "Stop it with: foreshape mode set advise. A scope never goes further than the scopes above it.",
+    "Stop it with: foreshape stop --reason TEXT. A scope never goes further than the scopes above it.",
 }
 COLUMNS: Columns = (
     ("Scope", lambda r: r["scope"]),

@@ -1,6 +1,5 @@
 """``foreshape tier``: the policy in force, a file checked before it is, and the tier of one server."""
 
-import getpass
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from cliff.command import Command
 
 from foreshape_controller.cli.errors import EXIT_USAGE, CliError
+from foreshape_controller.cli.local import who
 from foreshape_controller.cli.view import MACHINE, Columns, ListView, Row, ShowView, moment
 
 COLUMNS: Columns = (
@@ -26,13 +26,6 @@ COLUMNS: Columns = (
 
 def _rules(rules: Row) -> str:
     return f"{rules['quantile']:g} / {rules['floor_share']:.0%}"
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return ""
 
 
 class _Policy(ListView):
@@ -126,7 +119,7 @@ class TierSet(ShowView):
     def ask(self, parsed: Namespace) -> Any:
         from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
 
-        body = {"tier": parsed.tier, "reason": parsed.reason, "by": _who()}
+        body = {"tier": parsed.tier, "reason": parsed.reason, "by": who()}
         return self.app.client.put(f"/v1/servers/{segment(parsed.server)}/tier", body)
 
 

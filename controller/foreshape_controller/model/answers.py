@@ -108,7 +108,7 @@ class OrderAnswer(msgspec.Struct, kw_only=True):
 
     order: Order
     status: str
-    """``open``, ``applied``, ``refused``, ``failed``, ``expired``, ``superseded``."""
+    """``open``, ``applied``, ``refused``, ``failed``, ``expired``, ``superseded``, ``withdrawn``."""
     outcomes: tuple[Outcome, ...]
 
 
@@ -140,6 +140,19 @@ class ModeAnswer(msgspec.Struct, kw_only=True):
     mode: str
     since: float
     reason: str
+
+
+class StopAnswer(msgspec.Struct, kw_only=True):
+    """``POST /v1/stop``: nothing is ordered in the scope from now on."""
+
+    scope: str
+    mode: str
+    since: float
+    reason: str
+    withdrawn: int
+    """Open orders that no agent is handed any more."""
+    with_agents: int
+    """Of those: an agent has them already and may carry them out."""
 
 
 class ModelEvent(msgspec.Struct, kw_only=True):

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from foreshape_controller.errors import Invalid
 from foreshape_controller.store.engine import Database
-from foreshape_controller.store.schema import modes
-from foreshape_wire.order import Mode
+from foreshape_controller.store.orders import Status
+from foreshape_controller.store.schema import hosts, modes, orders, servers
+from foreshape_wire.order import Mode, Verdict
 
 KINDS = ("host", "project", "server")
 
@@ -21,6 +22,15 @@ class ModeSet:
     mode: Mode
     since: float
     reason: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What a stop did to the orders that were open."""
+
+    withdrawn: int
+    with_agents: int
+    """Of those: an agent has them already, and may carry them out; it is handed none again."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,31 @@ class Modes:
         with self._db.write() as conn:
             conn.execute(delete(modes).where(modes.c.scope == scope))
 
+    def stop(self, scope: str, reason: str, now: float) -> Stopped:
+        """Mode observe, and the scope's open orders withdrawn, in one transaction: no agent can fetch one after it."""
+        check_scope(scope)
+        with self._db.write() as conn:
+            row = conn.execute(select(modes).where(modes.c.scope == scope)).one_or_none()
+            before = "" if row is None else row.mode if row.before is None else row.before
+            self._put.run(conn, [(scope, Mode.OBSERVE.value, reason, now, before)])
+            return _withdraw(conn, scope, now)
+
+    def resume(self, scope: str, reason: str, now: float) -> None:
+        """Put back the mode that a stop replaced. Orders that a plan under way left meanwhile are withdrawn: they are of before.
+
+        Raises Invalid where nothing is stopped.
+        """
+        check_scope(scope)
+        with self._db.write() as conn:
+            row = conn.execute(select(modes).where(modes.c.scope == scope)).one_or_none()
+            if row is None or row.before is None:
+                raise Invalid(f"{scope} is not stopped: 'foreshape mode list' shows what is set")
+            if row.before:
+                self._put.run(conn, [(scope, row.before, reason, now, None)])
+            else:
+                conn.execute(delete(modes).where(modes.c.scope == scope))
+            _withdraw(conn, scope, now)
+
     def effective(self, host: str, project: str = "", server: str = "") -> Mode:
         """The mode in force for a server, or for a host alone."""
         with self._db.read() as conn:
@@ -82,6 +117,25 @@ class Modes:
     def levels(self, conn: Connection) -> Levels:
         """All modes, inside the caller's snapshot."""
         return Levels({r.scope: Mode(r.mode) for r in conn.execute(select(modes.c.scope, modes.c.mode))}, self._default)
+
+
+def _withdraw(conn: Connection, scope: str, now: float) -> Stopped:
+    mine = [orders.c.status == Status.OPEN.value, *_inside(scope)]
+    fetched = or_(
+        hosts.c.received_at > orders.c.issued_at, *(v == Verdict.PENDING.value for v in (orders.c.cpu_verdict, orders.c.memory_verdict))
+    )
+    counted = select(func.count()).select_from(orders.outerjoin(hosts, hosts.c.name == orders.c.host)).where(*mine, fetched)
+    with_agents = conn.execute(counted).scalar_one()
+    done = conn.execute(update(orders).where(*mine).values(status=Status.WITHDRAWN.value, closed_at=now))
+    return Stopped(done.rowcount, with_agents)
+
+
+def _inside(scope: str) -> tuple[ColumnElement[bool], ...]:
+    """What says that an order is in a scope."""
+    kind, _, name = scope.partition(":")
+    if kind == "project":
+        return (orders.c.server.in_(select(servers.c.id).where(servers.c.project == name)),)
+    return {"host": (orders.c.host == name,), "server": (orders.c.server == name,)}.get(kind, ())
 
 
 def check_scope(scope: str) -> None:

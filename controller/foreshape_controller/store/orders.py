@@ -4,7 +4,8 @@
       │───all answered, one failed───────────▶ failed
       │───all answered, none failed, one refused ▶ refused
       │───a newer order for the server───────▶ superseded
-      └───its time is over───────────────────▶ expired
+      │───its time is over───────────────────▶ expired
+      └───somebody stopped its scope─────────▶ withdrawn
 
 Nothing leaves a closed status: what is told later is kept beside the order and changes nothing.
 """
@@ -24,6 +25,7 @@ class Status(StrEnum):
     FAILED = "failed"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
+    WITHDRAWN = "withdrawn"
 
 
 NEXT: Mapping[Status, frozenset[Status]] = MappingProxyType(
@@ -57,7 +59,7 @@ def tell(state: OrderState, resource: str, verdict: Verdict) -> OrderState:
 
 
 def close(state: OrderState, status: Status) -> OrderState:
-    """Supersede or expire an order; a closed one stays as it was."""
+    """Supersede, expire or withdraw an order; a closed one stays as it was."""
     return replace(state, status=status) if state.status is Status.OPEN else state
 
 

@@ -1,0 +1,53 @@
+"""Stop and go on: the cloud, a host, a project or a server in one call. Every route needs the admin token."""
+
+import msgspec
+from litestar import Router, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from foreshape_controller.api.auth import operator
+from foreshape_controller.api.operators import mode_of
+from foreshape_controller.api.services import Services
+from foreshape_controller.errors import Invalid
+from foreshape_controller.log import get_logger
+from foreshape_controller.model.answers import ModeAnswer, StopAnswer
+from foreshape_wire.order import Mode
+
+_log = get_logger("stop")
+
+
+class StopRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``POST /v1/stop`` and ``/v1/resume``."""
+
+    reason: str
+    scope: str = "cloud"
+    by: str = ""
+    """Who asks."""
+
+
+@post("/stop", status_code=200, sync_to_thread=True)
+def stop(services: NamedDependency[Services], data: JSONBody[StopRequest]) -> StopAnswer:
+    """Mode observe for the scope, and its open orders withdrawn, in one transaction."""
+    reason, now = _said(data, "stopped"), services.clock()
+    done = services.store.modes.stop(data.scope, reason, now)
+    _log.warning("stopped", scope=data.scope, reason=data.reason, by=data.by, withdrawn=done.withdrawn, with_agents=done.with_agents)
+    return StopAnswer(
+        scope=data.scope, mode=Mode.OBSERVE.value, since=now, reason=reason, withdrawn=done.withdrawn, with_agents=done.with_agents
+    )
+
+
+@post("/resume", status_code=200, sync_to_thread=True)
+def resume(services: NamedDependency[Services], data: JSONBody[StopRequest]) -> ModeAnswer:
+    """Put back the mode that the stop replaced."""
+    services.store.modes.resume(data.scope, _said(data, "resumed"), services.clock())
+    _log.warning("resumed", scope=data.scope, reason=data.reason, by=data.by)
+    return mode_of(services, data.scope)
+
+
+ROUTER = Router("/v1", guards=[operator], route_handlers=[stop, resume], tags=["operators"])
+
+
+def _said(data: StopRequest, done: str) -> str:
+    if not data.reason.strip():
+        raise Invalid("$.reason is empty: say why, for those who find it stopped")
+    return f"{done} by {data.by}: {data.reason}" if data.by else f"{done}: {data.reason}"

@@ -1,0 +1,109 @@
+"""Stop in one call: observe, and no agent is handed an order any more; resume puts back what was."""
+
+import pytest
+from litestar.testing import TestClient
+
+from foreshape_controller.main import build
+from foreshape_wire.order import Mode, Verdict
+from store_support import T0, ask, card, decision, order, outcome, plan, report, sample, settings
+
+pytestmark = pytest.mark.functional
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Four servers of two hosts and two projects, each with an open order that was issued 20 s after the hosts' last report."""
+    made = build(settings(tmp_path, default_mode="act"), clock=lambda: T0 + 40)
+    ask(made.intake, report(1, T0, [sample("vm-1"), sample("vm-2")], cards=[card("vm-1", project="p1"), card("vm-2", project="p2")]))
+    other = [card("vm-3", project="p1"), card("vm-4", project="p2")]
+    ask(made.intake, report(1, T0, [sample("vm-3"), sample("vm-4")], cards=other, host="hv2"))
+    on = {"vm-1": "hv1", "vm-2": "hv1", "vm-3": "hv2", "vm-4": "hv2"}
+    orders = [order(f"ord-{i}", s, T0 + 20, memory=None) for i, s in enumerate(on, 1)]
+    made.store.journal.record(plan(T0 + 20, *(decision(T0 + 20, s, h) for s, h in on.items())), orders)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def api(program):
+    with TestClient(program.app) as client:
+        client.headers["Authorization"] = f"Bearer {program.admin_token}"
+        yield client
+
+
+def handed(program, at=T0 + 50, sequence=2):
+    """Ids of the orders that both hosts' next reports are answered with."""
+    told = [
+        report(sequence, at, [sample("vm-1"), sample("vm-2")]),
+        report(sequence, at, [sample("vm-3"), sample("vm-4")], host="hv2"),
+    ]
+    return {o.order for t in told for o in ask(program.intake, t).orders}
+
+
+ALL = {"ord-1", "ord-2", "ord-3", "ord-4"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "left"),
+    [
+        ("cloud", set()),
+        ("host:hv1", {"ord-3", "ord-4"}),
+        ("project:p1", {"ord-2", "ord-4"}),
+        ("server:vm-4", ALL - {"ord-4"}),
+    ],
+)
+def test_after_a_stop_no_report_is_answered_with_an_order_of_the_scope(program, api, scope, left):
+    answer = api.post("/v1/stop", json={"scope": scope, "reason": "trouble", "by": "ann"}).json()
+    assert (answer["mode"], answer["withdrawn"], answer["with_agents"]) == ("observe", 4 - len(left), 0)
+    assert answer["reason"] == "stopped by ann: trouble"
+    assert handed(program) == left
+
+
+def test_without_a_stop_every_order_is_handed_out(program):
+    assert handed(program) == ALL
+
+
+def test_orders_that_an_agent_has_already_are_counted(program, api):
+    ask(program.intake, report(2, T0 + 30, [sample("vm-1"), sample("vm-2")]))  # hv1 has fetched its two
+    answer = api.post("/v1/stop", json={"reason": "trouble"}).json()
+    assert (answer["withdrawn"], answer["with_agents"]) == (4, 2)
+
+
+def test_what_an_agent_tells_of_a_withdrawn_order_is_kept_and_changes_nothing(program, api):
+    api.post("/v1/stop", json={"reason": "trouble"})
+    program.store.journal.settle([outcome("ord-1", verdict=Verdict.APPLIED)], T0 + 60, "hv1")
+    (told,) = program.store.journal.orders("vm-1")
+    assert (told.status, len(told.outcomes)) == ("withdrawn", 1)
+
+
+def test_resuming_puts_back_the_mode_that_was_and_no_order_of_before(program, api):
+    api.put("/v1/mode", json={"mode": "advise", "scope": "host:hv2"})
+    api.post("/v1/stop", json={"scope": "host:hv2", "reason": "trouble"})
+    api.post("/v1/stop", json={"scope": "host:hv2", "reason": "still"})  # a second stop remembers what the first replaced
+    assert program.store.modes.effective("hv2") is Mode.OBSERVE
+    assert api.post("/v1/resume", json={"scope": "host:hv2", "reason": "over"}).json()["mode"] == "advise"
+    api.post("/v1/stop", json={"reason": "trouble"})
+    assert api.post("/v1/resume", json={"reason": "over"}).json()["mode"] == "act"  # the configured default
+    assert handed(program) == set()
+
+
+def test_an_order_of_a_plan_that_was_under_way_does_not_survive(program, api):
+    api.post("/v1/stop", json={"reason": "trouble"})
+    program.store.journal.record(plan(T0 + 41, decision(T0 + 41)), [order("late", at=T0 + 41)])
+    assert handed(program) == set()
+    api.post("/v1/resume", json={"reason": "over"})
+    assert handed(program, T0 + 60, 3) == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("stop", {"reason": " "}, "reason is empty"),
+        ("stop", {"reason": "x", "scope": "planet:earth"}, "not a scope"),
+        ("resume", {"reason": "x"}, "is not stopped"),
+        ("resume", {"reason": "x", "scope": "host:hv1"}, "is not stopped"),
+    ],
+)
+def test_a_wrong_call_says_what_to_write(api, path, body, words):
+    answer = api.post(f"/v1/{path}", json=body)
+    assert (answer.status_code, words in answer.json()["detail"]) == (400, True)
