@@ -238,6 +238,21 @@ class ReclaimSettings:
 
 
 @dataclass(frozen=True)
+class FeedbackSettings:
+    """What came of decisions, and tiers that learn of it. Half-hours are judged in any case."""
+
+    adapt: bool = _option(True, "true | false", "Once a day let headroom and hold time of each tier follow its violation_target.")
+    interval_s: float = _option(60.0, "seconds", "How often half-hours that are over are looked for.", min=1, max=3600)
+    headroom_low: float = _option(
+        0.5, "factor", "A tier's headroom never falls below this part of the file's; memory's never below the whole.", min=0.1, max=1
+    )
+    headroom_high: float = _option(2.0, "factor", "Nor rises above this many times the file's.", min=1, max=4)
+    hold_low: float = _option(0.5, "factor", "The same of the hold time.", min=0.1, max=1)
+    hold_high: float = _option(2.0, "factor", "The same of the hold time.", min=1, max=4)
+    kept_days: float = _option(180.0, "days", "How long it is kept how tiers did.", min=2, max=3650)
+
+
+@dataclass(frozen=True)
 class ApiSettings:
     """The HTTP edge."""
 
@@ -289,6 +304,7 @@ class Settings:
     agents: AgentsSettings = field(default_factory=AgentsSettings)
     learn: LearnSettings = field(default_factory=LearnSettings)
     reclaim: ReclaimSettings = field(default_factory=ReclaimSettings)
+    feedback: FeedbackSettings = field(default_factory=FeedbackSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     log: LogSettings = field(default_factory=LogSettings)
     simulated: bool = False
@@ -304,6 +320,7 @@ _SECTIONS: Mapping[str, type] = types.MappingProxyType(
         "agents": AgentsSettings,
         "learn": LearnSettings,
         "reclaim": ReclaimSettings,
+        "feedback": FeedbackSettings,
         "api": ApiSettings,
         "log": LogSettings,
     }

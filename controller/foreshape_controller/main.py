@@ -21,13 +21,16 @@ from foreshape_controller import log, tls
 from foreshape_controller.api import Services, create_app, limit_workers
 from foreshape_controller.config import PlanSettings as PlanOptions
 from foreshape_controller.config import Settings, load
+from foreshape_controller.decide.feedback import FeedbackRule
 from foreshape_controller.decide.segments import Segments, load_segments
 from foreshape_controller.errors import ConfigError, ControllerError
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.reactive import Reactive
 from foreshape_controller.loops.aftermath import Aftermath
 from foreshape_controller.loops.calendar import Calendar
+from foreshape_controller.loops.feedback import Feedback, FeedbackSettings, adapting
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
+from foreshape_controller.loops.guarding import Guarding
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.leads import LeadTimes
 from foreshape_controller.loops.learn import Learn
@@ -67,6 +70,7 @@ class Program:
     admin_token: str
     clock: Callable[[], float]
     policy: Policy
+    feedback: Feedback
     learn: Learn | None = None
 
     def tidy(self) -> None:
@@ -76,8 +80,10 @@ class Program:
         self.store.forecasts.tidy(now - FORECAST_KEPT_S)
         self.store.anomalies.tidy(now - s.history.retention_days * 86400.0)
         self.store.profiles.tidy(now - s.history.retention_days * 86400.0)
+        self.store.caps.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.reclaims.tidy(now - s.reclaim.kept_days * 86400.0)
         self.store.notices.tidy(now - s.reclaim.kept_days * 86400.0)
+        self.store.marks.tidy(now - s.feedback.kept_days * 86400.0)
         self.store.journal.tidy(now, s.journal.hold_retention_h * 3600.0, s.journal.acting_retention_days * 86400.0)
 
 
@@ -94,8 +100,11 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         clock_skew_s=settings.agents.clock_skew_s,
         raised_floor_s=settings.journal.raised_floor_s,
     )
-    policy = Policy(settings.plan.tiers_file, store.policies, clock)
-    intake = Intake(store, settings)
+    rule = _feedback_rule(settings)
+    policy = Policy(settings.plan.tiers_file, store.policies, clock, adapting(store.tier_factors, rule))
+    feedback = Feedback(store, policy, FeedbackSettings(rule, settings.plan.forecast != "off"))
+    guarding = Guarding(store, policy.current, segments, store.profiles.names)
+    intake = Intake(store, settings, guarding.guards)
     learn = Learn.of(settings, store, policy)
     look = learn.look if learn else partial(_predictor, settings.plan.forecast)
     calendar = Calendar(store.events)
@@ -106,8 +115,14 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         hooks = Hooks(preparers=(calendar.prepare,), adjusters=(calendar.adjust, notice.adjust), observers=(notice.observe,))
     hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
     foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
-    sources = Sources(tiers=policy.current, headroom=store.headroom.all, leads=LeadTimes(store.levers), agreed=store.reclaims.floors)
-    plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings))
+    sources = Sources(
+        tiers=policy.current,
+        headroom=store.headroom.all,
+        caps=guarding.caps,
+        leads=LeadTimes(store.levers),
+        agreed=store.reclaims.floors,
+    )
+    plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding,))
     reclaim = ReclaimLoop(store, sources.tiers, calendar, sources.leads, _reclaiming(settings, segments))
     app = create_app(
         Services(
@@ -117,15 +132,22 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
             admin_token=token,
             clock=clock,
             policy=policy,
+            guarding=guarding,
             learn=learn,
             segments=segments,
         )
     )
-    return Program(settings, store, intake, foresight, aftermath, reclaim, plan_loop, app, token, clock, policy, learn)
+    return Program(settings, store, intake, foresight, aftermath, reclaim, plan_loop, app, token, clock, policy, feedback, learn)
 
 
 def _reclaiming(settings: Settings, segments: Segments) -> Terms:
     return Terms(settings.reclaim, segments, settings.plan.interval_s, settings.plan.stale_after_s)
+
+
+def _feedback_rule(settings: Settings) -> FeedbackRule | None:
+    """How tiers learn; None: they do not."""
+    f = settings.feedback
+    return FeedbackRule((f.headroom_low, f.headroom_high), (f.hold_low, f.hold_high)) if f.adapt else None
 
 
 def _of_plan(settings: Settings, cls: type[_Part]) -> _Part:

@@ -82,6 +82,14 @@ class FeedbackStore(Protocol):
     def tier_factors(self) -> TierFactors: ...
 
 
+class Policies(Protocol):
+    """Who knows the tiers (``loops.policy``)."""
+
+    def current(self) -> Tiers:
+        """In force: the file's, with feedback on top."""
+        ...
+
+
 @dataclass(frozen=True)
 class FeedbackSettings:
     """What feedback can be told."""
@@ -110,11 +118,15 @@ class _Half:
     decisions: Mapping[tuple[str, str], Mark]
 
 
+def adapting(factors: TierFactors, rule: FeedbackRule | None) -> Callable[[Tiers], Tiers]:
+    """What feedback says on top of the file's tiers; nothing where tiers are not to learn."""
+    return (lambda policy: adapted(policy, factors.all())) if rule is not None else (lambda policy: policy)
+
+
 class Feedback:
     """Judges half-hours and adapts tiers. Holds no truth: what it needs again is in the store."""
 
-    def __init__(self, store: FeedbackStore, policy: Callable[[], Tiers], settings: FeedbackSettings | None = None) -> None:
-        """``policy``: the tiers as the file says them, before feedback."""
+    def __init__(self, store: FeedbackStore, policy: Policies, settings: FeedbackSettings | None = None) -> None:
         self._store = store
         self._policy = policy
         self._settings = settings or FeedbackSettings()
@@ -131,10 +143,6 @@ class Feedback:
             self._told_at = now
             self._look(now)
         return len(due)
-
-    def adapt(self, policy: Tiers) -> Tiers:
-        """The policy with what feedback made of it."""
-        return adapted(policy, self._store.tier_factors.all()) if self._settings.rule is not None else policy
 
     # --- judging ---
 
@@ -201,7 +209,7 @@ class Feedback:
 
     def _in_force(self, table: PlanTable, resource: str, code: Mapping[str, int]) -> InForce:
         """One resource of a plan, as the judge reads it."""
-        sizes, policy = table.sizes(resource), self.adapt(self._policy())
+        sizes, policy = table.sizes(resource), self._policy.current()
         tier = np.array([code[t] for t in table.tiers], np.intp)
         hold = {t: self._hold_bins(policy.tiers.get(t), resource) for t in code}
         return InForce(
@@ -233,7 +241,7 @@ class Feedback:
 
     def _learn(self, now: float, rule: FeedbackRule) -> None:
         """Once a day and tier: from the marks of the day."""
-        known, policy = self._store.tier_factors.all(), self._policy()
+        known, policy = self._store.tier_factors.all(), self._policy.current()
         due = [(n, r) for n in policy.tiers for r in RESOURCES if not 0 <= now - known.get((n, r), _NEVER).at < DAY_S]
         if not due:
             return
