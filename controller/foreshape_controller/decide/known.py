@@ -23,6 +23,10 @@ class Limits:
     forecast_old_s: float = FORECAST_OLD_S
     ahead_s: float = 0.0
     """From one plan to the next, and a margin: what is decided now is there for at least that long after the levers' lead time."""
+    host_risk: float = 0.01
+    """Chance with which a host's demand may exceed what it has."""
+    migration_mib_s: float = 100.0
+    """How fast a server's memory is copied to another host."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Known:
     """By resource and server: when it was last shrunk, epoch seconds."""
     anomalous: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By resource: servers whose use left its habits now."""
+    shadows: frozenset[str] = frozenset()
+    """Servers that nobody has claimed yet: they are squeezed first."""
     groups: Groups = field(default_factory=Groups)
     """Who belongs to which segment, project, host, zone."""
     group_forecasts: Mapping[str, Forecast] = field(default_factory=dict)

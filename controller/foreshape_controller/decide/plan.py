@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from foreshape_controller.decide.fit import Terms, fit
 from foreshape_controller.decide.gather import Gathered
 from foreshape_controller.decide.known import Known
+from foreshape_controller.decide.shortage import Shared, shared
 from foreshape_controller.decide.size import ODD, decide_sizes
-from foreshape_controller.model.columns import Column, PlanTable, Sizes
+from foreshape_controller.model.columns import PlanTable, Sizes
 from foreshape_controller.model.history import RESOURCES
 from foreshape_controller.model.plan import Plan
 from foreshape_controller.model.server import ClusterView, Server
@@ -37,42 +37,18 @@ def make_plan(view: ClusterView, known: Known, now: float, ids: IdSource) -> Pla
         tiers=tuple(gathered.tiers[k].name for k in gathered.tier.tolist()),
         modes=tuple(s.mode.value for s in servers),
         causes=tuple(f"cause-{stem}-{i}" for i in range(len(servers))),
-        cpu=cpu,
-        memory=memory,
+        cpu=cpu.sizes,
+        memory=memory.sizes,
     )
-    notes = (*_notes(view, known, now, len(servers)), *_odd(servers, (cpu, memory)))
-    return Plan(plan=plan, at=now, notes=notes, table=table)
+    notes = (*_notes(view, known, now, len(servers)), *cpu.notes, *memory.notes, *_odd(servers, (cpu.sizes, memory.sizes)))
+    needs, transfers = (*cpu.needs, *memory.needs), (*cpu.transfers, *memory.transfers)
+    return Plan(plan=plan, at=now, notes=notes, table=table, needs=needs, transfers=transfers)
 
 
-def _sized(view: ClusterView, gathered: Gathered, resource: str) -> Sizes:
-    """One resource of all servers, cut to what their hosts have."""
+def _sized(view: ClusterView, gathered: Gathered, resource: str) -> Shared:
+    """One resource of all servers, fitted into their hosts."""
     facts, rules = gathered.facts(resource)
-    weights = np.asarray([t.weight * t.criticality for t in gathered.tiers] or [0.0])
-    orders = np.asarray([t.throttle_order for t in gathered.tiers] or [0], np.int32)
-    terms = Terms(
-        capacity=_capacity(view, gathered.known, resource),
-        host=gathered.host,
-        weight=weights[gathered.tier],
-        order=orders[gathered.tier],
-        levers=facts.levers,
-        granule=facts.granule,
-    )
-    return fit(decide_sizes(facts, rules), terms)
-
-
-def _capacity(view: ClusterView, known: Known, resource: str) -> Column:
-    """[h]: what each host may hand out to the servers that are decided on."""
-    limits = known.limits
-    if resource == "cpu":
-        room = np.asarray([h.cpus * limits.cpu_ratio for h in view.hosts], np.float64)
-    else:
-        room = np.asarray([h.memory_total.mib - limits.memory_reserved_mib for h in view.hosts], np.float64)
-    room = np.maximum(0.0, room)
-    number: dict[str, int] = {h.name: i for i, h in enumerate(view.hosts)}
-    for s in view.servers:
-        if s.mode is Mode.OBSERVE and s.host in number:
-            room[number[s.host]] -= s.allocation.cpu.cores if resource == "cpu" else s.allocation.memory.mib
-    return room
+    return shared(view, gathered, facts, rules, decide_sizes(facts, rules))
 
 
 # -- notes ------------------------------------------------------------------------------------------------------------

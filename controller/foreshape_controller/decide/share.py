@@ -22,7 +22,6 @@ level is found exactly, without rounds: sorted by n/w, the claim j is full when
 and the first that is not gives L = (has − needs before it) / (weights from it on). Sorting makes it O(n log n).
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -146,7 +145,8 @@ def _above_floors(left: Column, c: Claims) -> Column:
     below = np.cumsum(total, axis=1) - total
     has = np.clip(left[:, None] - below, 0.0, total).reshape(-1)
     given = fill(has, group, need, c.weight[layers.server])
-    return np.bincount(layers.server, given, c.host.size)
+    found: Column = np.bincount(layers.server, given, c.host.size).astype(np.float64)
+    return found
 
 
 def fill(has: Column, group: Whole, need: Column, weight: Column) -> Column:
@@ -180,26 +180,3 @@ def _before(values: Column, first: Whole, run: Whole) -> Column:
     sums = np.cumsum(values) - values
     found: Column = sums - sums[first][run]
     return found
-
-
-# -- one host, growth only: until fit.py is in columns ------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What one server must have, would like to have, and how much it counts. Cores or MiB."""
-
-    name: str
-    floor: float
-    target: float
-    weight: float = 1.0
-
-
-def share(capacity: float, claims: Sequence[Claim]) -> Mapping[str, float]:
-    """Floors, then weighted max-min fairness."""
-    columns = [np.array([getattr(c, name) for c in claims], np.float64) for name in ("floor", "target", "weight")]
-    floor, target, weight = columns
-    n = len(claims)
-    zeros = np.zeros(n)
-    c = Claims(np.zeros(n, np.intp), floor, floor, target, weight, np.zeros(n, np.bool_), np.zeros(n, np.int64), zeros, zeros)
-    return dict(zip((c.name for c in claims), map(float, share_hosts(np.array([capacity]), c).granted), strict=True))

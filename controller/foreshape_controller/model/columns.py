@@ -50,6 +50,8 @@ CODES = (
     "hold_time",
     "host_full",
     "host_short",
+    "throttled",
+    "host_risk",
 )
 """Reason codes by their index. What else forbids a change (``Known.halts``) follows them in ``Sizes.words["code"]``."""
 
@@ -71,8 +73,13 @@ GATES = (
     "hold_time",
     "step",
     "host_capacity",
+    "share",
+    "host_risk",
 )
 """Gates by their bit, in the order in which they are asked. Stored plans count on it: new ones go to the end, and are told last."""
+
+MASKS = frozenset({"levers"})
+"""Inputs that are bits over their words; all others with words point to one of them, or to none (-1)."""
 
 CODE = {name: i for i, name in enumerate(CODES)}
 GATE = {name: np.uint32(1 << i) for i, name in enumerate(GATES)}

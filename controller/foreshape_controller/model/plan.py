@@ -7,6 +7,7 @@ from functools import cached_property
 from foreshape_controller.model import told
 from foreshape_controller.model.columns import EMPTY, PlanTable, Rows
 from foreshape_controller.model.decision import Choice, Decision, Gate, PeakRange, Sizing
+from foreshape_controller.model.need import Need, Transfer
 from foreshape_wire.ids import PlanId
 
 __all__ = ["Choice", "Decision", "Gate", "PeakRange", "Plan", "Sizing"]
@@ -23,6 +24,10 @@ class Plan:
     notes: tuple[str, ...] = ()
     """Sentences about the cycle as a whole (hosts frozen, forecasts missing)."""
     table: PlanTable = EMPTY
+    needs: tuple[Need, ...] = ()
+    """What no sharing could meet: one at most for every host and resource."""
+    transfers: tuple[Transfer, ...] = ()
+    """Who gives to whom on hosts that are short."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):

@@ -154,7 +154,7 @@ def _capped(r: _Row) -> str:
     cap = _cap(r)
     if r["target"] < r["allocation"]:
         return cap
-    return f"{cap}; less would take what is in use" if r["allocation"] > r["ceiling"] else f"wants {r.say('wanted')}, but is {cap}"
+    return f"{cap}; less might take what is in use" if r["allocation"] > r["ceiling"] else f"wants {r.say('wanted')}, but is {cap}"
 
 
 def _cap(r: _Row) -> str:
@@ -177,11 +177,21 @@ _REASONS: Mapping[str, Callable[[_Row], str]] = {
     "hold_time": lambda r: f"{r.say('held_kept')} was wanted within the last {r.hours}",
     "host_full": lambda r: f"wants to grow, but {_fits(r)}",
     "host_short": lambda r: f"{_grown(r)}; only {_fits(r)}",
+    "throttled": lambda r: f"{_share(r)}; what is above goes to {r.word('taker') or 'others'}",
+    "host_risk": lambda r: f"{_grown(r)}, but {_risk(r)}: higher tiers come first",
 }
 
 
 def _fits(r: _Row) -> str:
     return f"{r['grant']:.2f} of {r['goal']:.2f} fit host {r.host}"
+
+
+def _share(r: _Row) -> str:
+    return f"host {r.host} is short, and its fair share is {r.say('share')}"
+
+
+def _risk(r: _Row) -> str:
+    return f"host {r.host} runs short with {r['host_risk_soon']:.1%} chance, {r['host_risk_most']:.1%} allowed"
 
 
 # -- gates ------------------------------------------------------------------------------------------------------------
@@ -230,6 +240,8 @@ _DETAILS: Mapping[str, Callable[[_Row, bool], str]] = {
     "hold_time": lambda r, _: f"largest wanted in the last {r.hours}: {r.say('held')}",
     "step": lambda r, _: f"one step takes at most {r['step_share']:.0%} of {r.say('allocation')}",
     "host_capacity": lambda r, _: _fits(r),
+    "share": lambda r, _: _share(r),
+    "host_risk": lambda r, _: _risk(r),
 }
 
 
