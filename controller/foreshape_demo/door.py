@@ -8,7 +8,7 @@ from foreshape_controller.sim.errors import SimBusy, SimDomainGone, SimLost, Sim
 from foreshape_controller.sim.hypervisor import SimHypervisor
 from foreshape_wire.ids import ServerId
 from foreshape_wire.quantity import Cores, Memory
-from foreshape_wire.reading import DomainReading, HostReading
+from foreshape_wire.reading import DeviceLimit, DomainReading, HostReading
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,6 +53,12 @@ class SimDoor:
 
     def set_virtio_mem(self, server: ServerId, memory: Memory) -> None:
         as_agent(self._sim.set_virtio_mem, server, memory)
+
+    def set_disk_limit(self, server: ServerId, limit: DeviceLimit) -> None:
+        as_agent(self._sim.set_disk_limit, server, limit)
+
+    def set_net_limit(self, server: ServerId, limit: DeviceLimit) -> None:
+        as_agent(self._sim.set_net_limit, server, limit)
 
     def set_stats_period(self, server: ServerId, seconds: int) -> None:
         as_agent(self._sim.set_stats_period, server, seconds)

@@ -11,7 +11,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from foreshape_controller import __doc__ as about
-from foreshape_controller.api import agents, events, groups, problems, stops, tiers, workloads
+from foreshape_controller.api import agents, caps, events, groups, problems, stops, tiers, workloads
 from foreshape_controller.api.operators import ROUTER
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import ControllerError
@@ -42,6 +42,7 @@ def create_app(services: Services) -> Litestar:
             agents.report,
             agents.enrol,
             ROUTER,
+            caps.ROUTER,
             events.ROUTER,
             groups.ROUTER,
             workloads.ROUTER,

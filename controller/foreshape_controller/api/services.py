@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from foreshape_controller.config import Settings
 from foreshape_controller.decide.segments import BUILT_IN, Segments
+from foreshape_controller.loops.guarding import Guarding
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.learn import Learn
 from foreshape_controller.loops.policy import Policy
@@ -21,6 +22,7 @@ class Services:
     admin_token: str
     clock: Callable[[], float]
     policy: Policy
+    guarding: Guarding
     learn: Learn | None = None
     """None: ``[learn] enabled`` is false."""
     segments: Segments = BUILT_IN

@@ -50,8 +50,8 @@ class Client:
     def post_text(self, path: str, text: bytes, media_type: str, **params: str | float) -> Any:
         return self._ask("POST", path, content=text, headers={"Content-Type": media_type}, params=params)
 
-    def delete(self, path: str) -> Any:
-        return self._ask("DELETE", path)
+    def delete(self, path: str, **params: str | float) -> Any:
+        return self._ask("DELETE", path, params=params)
 
     def close(self) -> None:
         self._http.close()

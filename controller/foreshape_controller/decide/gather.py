@@ -72,7 +72,7 @@ class Gathered:
             seen=observe(resource, self.known.histories.get(resource), rules.hold_s, self.servers, self.now),
             held=self._of(self.known.held.get(resource)),
             raised_floor=_column([0.0 if cpu or s.raised_floor is None else s.raised_floor.mib for s in self.servers]),
-            margin=np.full(n, 0.0 if cpu else LEAST_MARGIN_MIB),
+            margin=_column([0.0 if cpu else _margin(s) for s in self.servers]),
             agreed=self._of(self.known.agreed.get(resource)),
             cap=cap,
             cap_until=cap_until,
@@ -198,6 +198,11 @@ def _why_no_lever(server: Server, resource: str) -> str:
 
 
 # -- columns ----------------------------------------------------------------------------------------------------------
+
+
+def _margin(server: Server) -> float:
+    """MiB above the working set that the server's agent insists on."""
+    return LEAST_MARGIN_MIB if server.memory_margin is None else server.memory_margin.mib
 
 
 def _column(values: Sequence[float]) -> Column:

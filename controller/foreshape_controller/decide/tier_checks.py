@@ -19,6 +19,8 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "throttle_order": (0, 1000),
         "migrate_order": (0, 1000),
         "violation_target": (0.0001, 0.5),
+        "reflex_growth": (1.05, 10),
+        "reflex_headroom": (1, 10),
         "quantile": (0.5, 0.99),
         "floor_share": (0, 1),
         "floor_least": (0, 1e9),

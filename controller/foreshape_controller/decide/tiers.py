@@ -54,6 +54,8 @@ DEFAULTS: Mapping[str, Tier] = {
         throttle_order=3,
         migrate_order=3,
         violation_target=0.005,
+        reflex_growth=2.0,
+        reflex_headroom=1.5,
     ),
     "standard": Tier(
         name="standard", weight=2.0, may_shrink=True, cpu=_cpu(0.95, 0.1, 0.5), memory=_memory(0.95, 0.15, 0.20), violation_target=0.01
@@ -68,6 +70,8 @@ DEFAULTS: Mapping[str, Tier] = {
         migrate_order=1,
         violation_target=0.02,
         may_reclaim=True,
+        reflex_growth=1.25,
+        reflex_headroom=1.15,
     ),
 }
 

@@ -3,24 +3,30 @@
 Returning is the acknowledgment: by then the report is durable. Any error means that nothing was taken.
 """
 
+from collections.abc import Callable, Sequence
+
 from foreshape_controller.config import Settings
 from foreshape_controller.errors import Forged
 from foreshape_controller.log import get_logger
 from foreshape_controller.store import Store
 from foreshape_controller.store.history import Taken
 from foreshape_wire.codec import WIRE_VERSION, decode_report, encode
-from foreshape_wire.ids import HostName
-from foreshape_wire.order import Desired, Outcome
+from foreshape_wire.ids import HostName, ServerId
+from foreshape_wire.order import Desired, Guard, Outcome
 from foreshape_wire.sample import HostReport
 
 log = get_logger("intake")
+
+Complete = Callable[[Sequence[Guard], frozenset[ServerId], float], tuple[Guard, ...]]
+"""Guards of a host, which of its servers may be acted on, the time: the guards, completed."""
 
 
 class Intake:
     """``accept`` is safe from any thread; reports of all hosts share one store."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self._store = store
+    def __init__(self, store: Store, settings: Settings, complete: Complete = lambda plain, _acting, _now: tuple(plain)) -> None:
+        """``complete``: adds to guards what a decision about tiers and caps is needed for (``loops.guarding``)."""
+        self._store, self._complete = store, complete
         self._rotate_after_s = settings.agents.token_rotation_days * 86400.0
 
     def accept(self, host: HostName, data: bytes, now: float) -> bytes:
@@ -41,7 +47,7 @@ class Intake:
             mode=steering.mode,
             accepted=(report.sequence,),
             orders=steering.orders,
-            guards=steering.guards,
+            guards=self._complete(steering.guards, steering.acting, now),
             cards_wanted=steering.cards_wanted,
             token=self._new_token(host, now),
         )

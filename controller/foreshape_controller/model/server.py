@@ -32,6 +32,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     last: VmSample | None = None
     raised_floor: Memory | None = None
     """Memory floor raised after an OOM or a swap storm."""
+    throttles: tuple[Capability, ...] = ()
+    """What can hold its disks and its network back, and why not; empty: its agent does not say."""
+    memory_margin: Memory | None = None
+    """Room above the working set that its agent insists on; None: its agent does not say."""
 
     def capability(self, lever: LeverName) -> Capability:
         for c in self.capabilities:

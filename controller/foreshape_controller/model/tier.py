@@ -64,6 +64,10 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Share of 5-minute bins in which demand may exceed the allocation: what headroom and hold adapt toward."""
     may_reclaim: bool = False
     """Whether idle and over-sized servers may be taken below their floor, after a notice to the owner."""
+    reflex_growth: float = 1.5
+    """Under pressure an agent multiplies the allocation by this at once …"""
+    reflex_headroom: float = 1.3
+    """… or the demand by this, whichever is more."""
     price: Price = Price()
 
 

@@ -266,6 +266,8 @@ def _server(row: Any, host: Any, sample: VmSample | None, levels: Levels, now: f
         last_seen=row.last_seen if row.released_at is not None else host.last_seen,
         last=sample,
         raised_floor=Memory(row.raised_floor) if raised else None,
+        throttles=card.throttles,
+        memory_margin=card.memory_margin,
     )
 
 

@@ -41,6 +41,8 @@ class Steering:
     orders: tuple[Order, ...]
     guards: tuple[Guard, ...]
     cards_wanted: bool
+    acting: frozenset[ServerId] = frozenset()
+    """Servers of the host that may be acted on."""
 
 
 def open_orders(conn: Connection, host: str, now: float) -> tuple[Order, ...]:
@@ -57,12 +59,13 @@ def steer(conn: Connection, levels: Levels, host: HostName, now: float) -> Steer
     """Read what the host should know now."""
     rows = conn.execute(_reported, {"host": host}).all()
     projects = {row[0]: row[1] for row in rows}
-    may_act = (o for o in open_orders(conn, host, now) if o.server in projects)
+    acting = frozenset(server for server, project in projects.items() if levels.effective(host, project, server) is Mode.ACT)
     return Steering(
         mode=levels.effective(host),
-        orders=tuple(o for o in may_act if levels.effective(host, projects[o.server], o.server) is Mode.ACT),
+        orders=tuple(o for o in open_orders(conn, host, now) if o.server in acting),
         guards=tuple(g for row in rows if (g := _guard(row[0], row[2], _memory_floor(row[3], row[7], row[8], now), *row[4:6])) is not None),
         cards_wanted=any(row[6] != host for row in rows),
+        acting=acting,
     )
 
 

@@ -8,6 +8,7 @@ from foreshape_controller.errors import ConfigError
 from foreshape_controller.store.agents import Agents
 from foreshape_controller.store.anomalies import Anomalies
 from foreshape_controller.store.archive import Archive
+from foreshape_controller.store.caps import Caps
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.events import Events
 from foreshape_controller.store.forecasts import Forecasts
@@ -44,6 +45,7 @@ class Store:
         self.forecasts = Forecasts(db)
         self.agents = Agents(db)
         self.events = Events(db)
+        self.caps = Caps(db)
         self.archive = Archive(db)
         self.headroom = Headroom(db)
         self.anomalies = Anomalies(db)
