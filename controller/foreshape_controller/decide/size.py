@@ -172,9 +172,9 @@ class _Case:
 
     @property
     def one_step(self) -> Column:
-        """What one shrink leaves; where one step is less than a granule, one granule less."""
+        """What one shrink leaves, above its ceiling or not; where one step is less than a granule, one granule less."""
         have = self.facts.allocation
-        one = self.fit(have * (1 - self.rules.shrink_step_share))
+        one = np.maximum(self.floor, self.reached(have * (1 - self.rules.shrink_step_share)))
         down = reach.at_most(self.facts.levers, have - self.facts.granule, self.facts.granule)
         return np.where(one >= have, down, one)
 
@@ -212,9 +212,9 @@ def _choose(case: _Case) -> _Found:
     free = code < 0
     gates.ask("lever", free, free)
     cap = free & np.isfinite(f.cap)
-    gates.ask("capped", cap, case.wanted <= case.ceiling)
     limit = _limit(case)
     over = cap & (limit < have)
+    gates.ask("capped", cap, (case.wanted <= case.ceiling) & ~over)
     free &= ~over
     answers = (
         (over, (CODE["capped"], _throttled(case, limit))),
