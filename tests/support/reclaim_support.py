@@ -1,10 +1,24 @@
 """Rows, facts and figures for tests of reclamation."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
 import numpy as np
 
+from foreshape_controller.config import ReclaimSettings
 from foreshape_controller.decide.idle import Standing, Use
 from foreshape_controller.decide.reclaim import Facts
+from foreshape_controller.decide.tiers import BUILT_IN
+from foreshape_controller.loops.calendar import Calendar
+from foreshape_controller.loops.leads import LeadTimes
+from foreshape_controller.loops.reclaim import ReclaimLoop, Terms
+from foreshape_controller.model.forecast import LEVELS, Forecast
 from foreshape_controller.model.reclaim import Finding, Reclaim, State
+from foreshape_controller.store import Store
+from foreshape_wire.reading import Capability, LeverName
+from foreshape_wire.sample import DomainCard, VmSample
+from store_support import T0, card, report, sample, size
 
 NOW = 1_767_571_200.0
 DAY = 86400.0
@@ -71,3 +85,90 @@ def standing(**changes: object) -> Standing:
     columns = {k: np.atleast_1d(np.asarray(changes.get(k, v), np.float64)) for k, v in numbers.items()}
     bits = {k: np.atleast_1d(np.asarray(changes.get(k, v), bool)) for k, v in flags.items()}
     return Standing(**columns, **bits)
+
+
+# -- on a real database -------------------------------------------------------------------------------------------------
+
+SOLD = size(8.0, 8192.0)
+"""Economy guarantees 5 % of the cores, 0.4, and 10 % of the memory, 819 MiB."""
+
+
+class Told:
+    """A controller's store that is told of servers on hv1, a report of five minutes at a time. Its clock is ``now``."""
+
+    def __init__(self, path: Path, names: Sequence[str] = ("vm-1",), cores: float = 0.02, mib: float = 100.0) -> None:
+        self.now = T0
+        self.store = Store.open(f"sqlite:///{path}", synchronous="normal")
+        self.names = names
+        self.cores = dict.fromkeys(names, cores)
+        self.mib = dict.fromkeys(names, mib)
+        self.has = dict.fromkeys(names, SOLD)
+        self.sold = dict.fromkeys(names, SOLD)
+        self._sequence = 0
+
+    def hours(self, hours: float) -> "Told":
+        for _ in range(round(hours * 12)):
+            self.report()
+        return self
+
+    def report(self, seconds: float = 300.0) -> None:
+        """Time passes, and hv1 tells what its servers did meanwhile."""
+        self.now += seconds
+        self._sequence += 1
+        samples = [self._sample(n, seconds) for n in self.names]
+        at = self.now - 1  # inside the bin that ends now
+        self.store.history.append(report(self._sequence, at=at, samples=samples, cards=tuple(self._card(n) for n in self.names)), at)
+        if self._sequence == 1:
+            for n in self.names:
+                self.store.inventory.set_tier(n, "economy")
+
+    def forecast(self, *, cpu: float = 0.03, memory: float = 110.0, soon: float | None = None) -> None:
+        """The day's peak of everybody at its 95 % quantile, and the half-hour's."""
+        for resource, peak in (("cpu", cpu), ("memory", memory)):
+            self.store.forecasts.save(flat(resource, self.names, peak, peak if soon is None else soon, int(self.now)))
+
+    def _sample(self, name: str, seconds: float) -> VmSample:
+        told = sample(name, self.cores[name], self.mib[name], window_s=seconds)
+        assert told.cpu
+        assert told.memory
+        has = self.has[name]
+        return msgspec.structs.replace(
+            told,
+            cpu=msgspec.structs.replace(told.cpu, allocation=has.cpu),
+            memory=msgspec.structs.replace(told.memory, allocation=has.memory),
+        )
+
+    def _card(self, name: str) -> DomainCard:
+        levers = (
+            Capability(lever=LeverName.CPU_QUOTA, lowest=0.01, highest=8.0, granule=0.01),
+            Capability(lever=LeverName.MEM_BALLOON, lowest=64.0, highest=8192.0, granule=1.0),
+        )
+        made = card(name, project="p1", cores=8.0, mib=8192.0)
+        return msgspec.structs.replace(made, allocation=self.has[name], entitlement=self.sold[name], capabilities=levers)
+
+
+def flat(resource: str, names: Sequence[str], day: float, soon: float, origin: int) -> Forecast:
+    """The same value at every quantile and instant."""
+    n, q = len(names), len(LEVELS)
+    return Forecast(
+        resource=resource,
+        series=tuple(names),
+        origin=origin,
+        steps=np.full((n, 6, q), soon, np.float32),
+        half_hours=np.full((n, 48, q), day, np.float32),
+        peak30m=np.full((n, q), soon, np.float32),
+        peak24h=np.full((n, q), day, np.float32),
+        source=("baseline",) * n,
+        reason=("a test",) * n,
+        age_s=np.full(n, 1e6),
+    )
+
+
+def terms(**options: object) -> Terms:
+    """Six hours of history, an hour's notice, a step an hour; a look each time."""
+    words: dict[str, object] = {"enabled": True, "days": 0.25, "notice_s": 3600.0, "step_s": 3600.0, "find_every_s": 1.0, "rest_days": 1.0}
+    return Terms(ReclaimSettings(**(words | options)), stale_after_s=600.0)  # type: ignore[arg-type]
+
+
+def loop(store: Store, **options: object) -> ReclaimLoop:
+    return ReclaimLoop(store, lambda: BUILT_IN, Calendar(store.events), LeadTimes(store.levers), terms(**options))
