@@ -39,6 +39,7 @@ from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
 from foreshape_controller.loops.policy import Policy
 from foreshape_controller.loops.reclaim import ReclaimLoop, Terms
 from foreshape_controller.loops.scene import Hooks
+from foreshape_controller.model.anomaly import left_habits
 from foreshape_controller.model.forecast import Predictor
 from foreshape_controller.notify import notify, watchdog_s
 from foreshape_controller.store import Store
@@ -47,6 +48,9 @@ from foreshape_wire.order import Mode
 EXPIRE_EVERY_S = 10.0
 FORECAST_KEPT_S = 86400.0
 """A forecast's own day is over by then."""
+HABIT_S = 86400.0
+"""What lasts for longer than a day is a habit, and no anomaly."""
+MANY = 1_000_000
 LATE_S = 3600
 """A loop that could not run in time still runs, once, up to this late."""
 
@@ -120,6 +124,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         headroom=store.headroom.all,
         caps=guarding.caps,
         leads=LeadTimes(store.levers),
+        anomalous=lambda now: left_habits(store.anomalies.list(going=True, limit=MANY), now - HABIT_S),
+        last_shrunk=store.levers.shrunk,
         agreed=store.reclaims.floors,
     )
     plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding,))

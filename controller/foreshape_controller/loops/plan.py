@@ -25,6 +25,9 @@ from foreshape_wire.order import Order
 
 _log = structlog.get_logger("foreshape.plan")
 
+AHEAD_PLANS = 1.5
+"""What is decided now has to do until the next plan's change is there: one interval, and half of one to be safe."""
+
 _T = TypeVar("_T")
 Histories: TypeAlias = Mapping[str, History]
 TiersOf: TypeAlias = Mapping[str, Tier]
@@ -39,12 +42,14 @@ class PlanSettings:
     stale_after_s: float = 60.0
     max_orders: int = 200
     max_orders_per_host: int = 20
+    interval_s: float = 60.0
+    """From one plan to the next."""
     cpu_ratio: float = 4.0
     memory_reserved_mib: float = 512.0
 
     @property
     def limits(self) -> Limits:
-        return Limits(self.stale_after_s, self.cpu_ratio, self.memory_reserved_mib)
+        return Limits(self.stale_after_s, self.cpu_ratio, self.memory_reserved_mib, ahead_s=AHEAD_PLANS * self.interval_s)
 
     @property
     def budget(self) -> Budget:
@@ -107,6 +112,10 @@ class Sources:
     """By server: code and sentence."""
     leads: Callable[[ClusterView, float], Mapping[str, Mapping[str, float]]] = lambda _view, _now: {}
     """By resource and server, seconds."""
+    anomalous: Callable[[float], Mapping[str, frozenset[str]]] = lambda _now: {}
+    """By resource: servers whose use left its habits."""
+    last_shrunk: Callable[[float], Mapping[str, Mapping[str, float]]] = lambda _since: {}
+    """By resource and server: when it was last shrunk, of those shrunk since then."""
 
 
 class Listener(Protocol):
@@ -171,6 +180,8 @@ class PlanLoop:
             agreed=asked.agreed(now),
             halts=asked.halts(view, now),
             leads=watch.lap("sources", asked.leads(view, now)),
+            anomalous=asked.anomalous(now),
+            last_shrunk=self._shrunk(tiers, now),
             groups=ahead.groups,
             group_forecasts=ahead.whole,
         )
@@ -182,6 +193,11 @@ class PlanLoop:
         used, names = {t.name: t for t in tiers.values()}.values(), tuple(tiers)
         holds = {r: max(_rules(t, r).hold_s for t in used) for r in RESOURCES}
         return {r: self._store.recent.read(r, names, now, self._bins(hold)) for r, hold in holds.items()}
+
+    def _shrunk(self, tiers: TiersOf, now: float) -> Mapping[str, Mapping[str, float]]:
+        """Looked up as far back as some tier waits between two shrinks; nobody is asked where none does."""
+        longest = max((_rules(t, r).step_s for t in tiers.values() for r in RESOURCES), default=0.0)
+        return self._sources.last_shrunk(now - longest) if longest > 0 else {}
 
     def _bins(self, hold_s: float) -> int:
         return max(WINDOW, ceil(hold_s / self._store.recent.step_s) + 1)

@@ -1,5 +1,6 @@
 """What stands out in a series' past, and the class of work a server does."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -58,6 +59,15 @@ class Findings:
     def active(self, at: float, hold_s: float = 0.0) -> tuple[Finding, ...]:
         """Findings that last at ``at``, or ended less than ``hold_s`` before."""
         return tuple(f for f in self.found if f.until is None or f.until > at - hold_s)
+
+
+def left_habits(found: Iterable[Finding], since: float) -> Mapping[str, frozenset[str]]:
+    """By resource: the series of findings that began after ``since``. What lasts for longer is a habit by now."""
+    series: dict[str, set[str]] = {}
+    for f in found:
+        if f.since > since:
+            series.setdefault(f.resource, set()).add(f.series)
+    return {resource: frozenset(names) for resource, names in series.items()}
 
 
 class AnomalyAnswer(msgspec.Struct, kw_only=True):

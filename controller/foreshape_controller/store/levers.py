@@ -16,6 +16,13 @@ KEPT_S = 30 * 86400.0
 """Older ones are another cloud's."""
 
 
+class _Asked(msgspec.Struct):
+    """Where an order began, and where it went."""
+
+    before: float
+    target: float
+
+
 class _Told(msgspec.Struct):
     """The part of an outcome that is wanted here."""
 
@@ -25,11 +32,12 @@ class _Told(msgspec.Struct):
     took_s: float = 0.0
 
 
+_asked = msgspec.json.Decoder(_Asked)
 _told = msgspec.json.Decoder(_Told)
 
 
 class Levers:
-    """``pulls`` for the planner's lead times and for ``foreshape lever list``."""
+    """``pulls`` for the planner's lead times and for ``foreshape lever list``; ``shrunk`` for the time between two shrinks."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -64,3 +72,19 @@ class Levers:
             for row, t in told
             if t.lever is not None
         )
+
+    def shrunk(self, since: float) -> dict[str, dict[str, float]]:
+        """By resource and server: when an order last took something from it, of those shrunk since then."""
+        query = select(outcomes.c.server, outcomes.c.resource, outcomes.c.at, outcomes.c.data).where(
+            outcomes.c.origin == Origin.ORDER.value,
+            outcomes.c.stray.is_(False),
+            outcomes.c.verdict.in_([Verdict.APPLIED.value, Verdict.PENDING.value]),
+            outcomes.c.at > since,
+        )
+        found: dict[str, dict[str, float]] = {}
+        with self._db.read() as conn:
+            for row in conn.execute(query.order_by(outcomes.c.at)):
+                asked = _asked.decode(row.data)
+                if asked.target < asked.before:
+                    found.setdefault(row.resource, {})[row.server] = float(row.at)
+        return found
