@@ -237,9 +237,28 @@ def test_why_tells_the_decision_its_order_and_the_agent_s_own_action(client, adm
     assert "CPU grows from 1.00 cores to 2.00 cores" in " ".join(why["sentences"])
     assert why["orders"][0]["status"] == "applied"
     assert [o["origin"] for o in why["local_actions"]] == ["reflex"]
-    before = client.get("/v1/servers/web-1/why", params={"at": T0 + 19}, headers=admin).json()
-    assert before["decisions"] == []
-    assert "Nothing was decided" in before["sentences"][0]
+
+
+def test_why_before_the_first_decision_or_in_the_future_is_an_error_with_words(client, admin, filled):
+    before = client.get("/v1/servers/web-1/why", params={"at": T0 + 19}, headers=admin)
+    assert "before its first one" in problem(before, 404, "not_found")
+    ahead = client.get("/v1/servers/web-1/why", params={"at": NOW + 60}, headers=admin)
+    assert "is in the future" in problem(ahead, 400, "invalid")
+    never = client.get("/v1/servers/db-1/why", params={"at": NOW}, headers=admin)
+    assert "nothing was decided about db-1 yet" in problem(never, 404, "not_found")
+    assert "Nothing was decided" in client.get("/v1/servers/db-1/why", headers=admin).json()["sentences"][0]
+
+
+def test_why_is_found_by_the_cause_that_orders_and_log_lines_name(client, admin, program, filled):
+    made = decision(T0 + 21, cause="cause-7f-0")
+    program.store.journal.record(plan(T0 + 21, made, name="plan-7f"), [order("ord-2", at=T0 + 21, cause="cause-7f-0", memory=None)])
+    found = client.get("/v1/why", params={"cause": "cause-7f-0"}, headers=admin).json()
+    assert [d["cause"] for d in found["decisions"]] == ["cause-7f-0"]
+    assert "Order ord-2" in " ".join(found["sentences"])
+    assert found["name"] == "web-1"
+    unknown = client.get("/v1/why", params={"cause": "cause-7f-99"}, headers=admin)
+    assert "no decision with the cause" in problem(unknown, 404, "not_found")
+    problem(client.get("/v1/why", headers=admin), 400, "invalid")
 
 
 def test_why_still_answers_for_a_server_that_is_gone(client, admin, agent, program, monkeypatch):

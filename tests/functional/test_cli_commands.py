@@ -16,7 +16,7 @@ from foreshape_controller.cli import main as module
 from foreshape_controller.cli.main import main
 from foreshape_controller.config import ApiSettings
 from foreshape_controller.model import answers
-from sim_support import CannedApi, canned_api
+from sim_support import CannedApi, canned_api, why_answer
 
 pytestmark = pytest.mark.functional
 
@@ -138,7 +138,18 @@ def test_a_server_s_name_is_one_part_of_the_path(api, token):
 
 def test_why_at_a_time_asks_for_that_time(api, token):
     assert run(api, token, "why", "web-1", "--at", "2026-01-05T00:10", "-f", "json") == 0
-    assert api.asked[0].query == {"at": "1767571800.0"}  # Monday 5 January 2026 00:00 UTC is 1767571200
+    assert api.asked[0].query == {"at": "2026-01-05T00:10"}
+    assert run(api, token, "why", "web-1", "--at", "2h ago", "-f", "json") == 0
+    assert api.asked[1].query == {"at": "2h ago"}
+
+
+def test_why_takes_a_server_or_a_cause(api, token, capsys):
+    api.says("GET", "/v1/why", why_answer())
+    assert run(api, token, "why", "--cause", "cause-7f3a-12", "-f", "json") == 0
+    assert (api.asked[0].path, api.asked[0].query) == ("/v1/why", {"cause": "cause-7f3a-12"})
+    for words in ((), ("web-1", "--cause", "c"), ("--cause", "c", "--at", "1h ago")):
+        assert run(api, token, "why", *words) == 2
+    assert "one of the two" in capsys.readouterr().err
 
 
 def test_mode_set_sends_scope_and_reason_and_says_what_follows(api, token, capsys):

@@ -5,13 +5,12 @@ from typing import Annotated
 import msgspec
 from litestar import Router, delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from foreshape_controller.api import learning, present
 from foreshape_controller.api.auth import operator
 from foreshape_controller.api.services import Services
 from foreshape_controller.api.tiers import tier_names
-from foreshape_controller.decide.why import sentences
 from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.model.answers import (
     ForecastAnswer,
@@ -21,7 +20,6 @@ from foreshape_controller.model.answers import (
     PlanAnswer,
     ServerAnswer,
     SummaryAnswer,
-    WhyAnswer,
 )
 from foreshape_controller.model.history import WATCHED
 from foreshape_controller.model.server import ClusterView
@@ -30,7 +28,6 @@ from foreshape_controller.store.modes import ModeSet
 from foreshape_wire.order import Mode
 
 Scope = Annotated[str, QueryParameter(name="scope", description="cloud, host:NAME, project:ID or server:ID")]
-Limit = Annotated[int, QueryParameter(ge=1, le=100)]
 
 
 class ModeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -75,24 +72,6 @@ def forecast(services: NamedDependency[Services], name: FromPath[str]) -> Foreca
         raise NotFound(f"there is no forecast for {found.name} yet: the next plan makes one")
     return ForecastAnswer(
         server=found.id, name=found.name, origin=float(fans[0].origin), fans=tuple(present.fan(f, found.id) for f in fans)
-    )
-
-
-@get("/servers/{name:str}/why", sync_to_thread=True)
-def why(services: NamedDependency[Services], name: FromPath[str], at: FromQuery[float | None] = None, limit: Limit = 5) -> WhyAnswer:
-    """The decision in force now, or at an instant (seconds since the epoch)."""
-    server_id, server_name = _identify(services, name)
-    journal = services.store.journal
-    decisions = journal.decisions(server_id, at=at, limit=limit)
-    orders = journal.orders(server_id, limit, at=at)
-    local = journal.local_actions(server_id, limit, at=at)
-    return WhyAnswer(
-        server=server_id,
-        name=server_name,
-        sentences=sentences(server_name, decisions[0] if decisions else None, orders, local),
-        decisions=decisions,
-        orders=orders,
-        local_actions=local,
     )
 
 
@@ -162,7 +141,7 @@ def revoke(services: NamedDependency[Services], host: FromPath[str]) -> None:
 ROUTER = Router(
     "/v1",
     guards=[operator],
-    route_handlers=[hosts, host, servers, server, forecast, why, plan, summary, mode, modes, set_mode, join, revoke, *learning.HANDLERS],
+    route_handlers=[hosts, host, servers, server, forecast, plan, summary, mode, modes, set_mode, join, revoke, *learning.HANDLERS],
     tags=["operators"],
 )
 
@@ -174,18 +153,6 @@ def _view(services: Services) -> ClusterView:
 def _host(services: Services, view: ClusterView, name: str, details: dict[str, HostDetail]) -> HostAnswer:
     found = present.find_host(view, name)
     return present.host(view, found, details.get(name, HostDetail()), services.settings.plan.stale_after_s)
-
-
-def _identify(services: Services, wanted: str) -> tuple[str, str]:
-    """Id and name of a server; one that has left the view is still remembered."""
-    try:
-        found = present.find(_view(services), wanted)
-    except NotFound:
-        past = services.store.inventory.remembered(wanted)
-        if not past:
-            raise
-        return past[0]
-    return found.id, found.name
 
 
 def _mode(m: ModeSet) -> ModeAnswer:

@@ -47,9 +47,10 @@ def worth(price: Price, resource: str, entitlement: float, sizes: tuple[float, f
     """A sentence about a change of size; empty where no price is set."""
     if not priced(price, resource):
         return ""
+    name = "CPU" if resource == "cpu" else "Memory"
     now = per_hour(price, resource, entitlement, sizes[0])
     change = change_per_hour(price, resource, entitlement, sizes)
     if abs(change) < 5e-7:
-        return f"It costs {money(now)} an hour at its tier's price, and stays so"
+        return f"  {name} costs {money(now)} an hour at its tier's price, and stays so."
     verb = "frees capacity" if change > 0 and sizes[1] < sizes[0] else "is burst paid for" if change > 0 else "takes up capacity"
-    return f"It costs {money(now)} an hour at its tier's price; the change {verb}, worth {money(abs(change))} an hour"
+    return f"  {name} costs {money(now)} an hour at its tier's price; the change {verb}, worth {money(abs(change))} an hour."

@@ -1,6 +1,7 @@
 """A decision told to a person at three in the morning. Pure: values in, sentences out."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from foreshape_controller.model.answers import OrderAnswer
@@ -17,11 +18,28 @@ _ENDINGS = {
     "expired": "was not carried out in time and is void",
     "superseded": "was replaced by a newer order",
 }
-_LOCAL = {Origin.REFLEX: "gave back at once under pressure", Origin.STATIC: "went back to what was sold", Origin.ORDER: "acted"}
+_LOCAL = {
+    Origin.REFLEX: "gave back at once under pressure",
+    Origin.STATIC: "went back to what was sold",
+    Origin.ORDER: "acted",
+    Origin.CAP: "held a hard cap",
+}
 
 
-def sentences(name: str, decision: Decision | None, orders: Sequence[OrderAnswer], local: Sequence[Outcome] = ()) -> tuple[str, ...]:
-    """The decision in force, what it led to, and what the agent did by itself since."""
+@dataclass(frozen=True)
+class Around:
+    """Sentences from elsewhere: what was in force, what the change is worth, what came afterwards."""
+
+    circumstances: tuple[str, ...] = ()
+    worth: tuple[str, ...] = ()
+    afterwards: tuple[str, ...] = ()
+
+
+def sentences(
+    name: str, decision: Decision | None, orders: Sequence[OrderAnswer], local: Sequence[Outcome] = (), around: Around | None = None
+) -> tuple[str, ...]:
+    """The decision in force, what it led to, what came after it, and what the agent did by itself since."""
+    beside = around or Around()
     if decision is None:
         return (f"Nothing was decided about {name} yet: it needs a report with its card, and the next plan.", *_locals(local))
     mine = [a for a in orders if a.order.cause == decision.cause]
@@ -30,7 +48,10 @@ def sentences(name: str, decision: Decision | None, orders: Sequence[OrderAnswer
         f"{clock(decision.at)}: {name} on {decision.host}, tier {decision.tier}, mode {decision.mode.value} (cause {decision.cause}).",
         *_resource(decision.cpu),
         *_resource(decision.memory),
+        *beside.circumstances,
+        *beside.worth,
         *_consequence(decision, mine),
+        *beside.afterwards,
         *(f"Before that: {line}" for a in earlier for line in _order(a)),
         *_locals([o for o in local if not mine or o.at >= mine[0].order.issued_at][:3]),
     )
@@ -63,8 +84,9 @@ def _forecast(resource: str, p: PeakRange) -> str:
     """The reason why this link of the forecast chain spoke is the forecaster's own sentence."""
     if p.source == NO_FORECAST:
         return f"  Nobody looked ahead, [plan] forecast is off: {amount(resource, p.wanted)}, {p.reason}."
+    factor = f" (room above the median × {p.headroom:.2f})" if abs(p.headroom - 1) > 5e-3 else ""
     return (
-        f"  Forecast: peak of {amount(resource, p.median)} (median), {amount(resource, p.wanted)} to be safe at {p.quantile:.0%}; "
+        f"  Forecast: peak of {amount(resource, p.median)} (median), {amount(resource, p.wanted)} to be safe at {p.quantile:.0%}{factor}; "
         f"by {p.source} from {_age(p.age_s)} of history: {p.reason}."
     )
 

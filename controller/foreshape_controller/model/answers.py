@@ -112,8 +112,43 @@ class OrderAnswer(msgspec.Struct, kw_only=True):
     outcomes: tuple[Outcome, ...]
 
 
+class AfterwardAnswer(msgspec.Struct, kw_only=True):
+    """A decision's half-hour held against what was predicted of one resource. Cores or MiB; None: not known."""
+
+    resource: str
+    since: float
+    until: float
+    over: bool
+    predicted: float | None
+    """The half-hour's peak at the tier's quantile, headroom included."""
+    median: float | None
+    came: float | None
+    """The largest demand measured."""
+    had: float | None
+    """Mean allocation."""
+    bins: int
+    short_bins: int
+    """Bins of five minutes that needed more than there was, or ran into their cap."""
+    verdict: str = ""
+    """``short``, ``needed`` (a growth that came true), ``not_needed``, ``enough``; empty while it is not known."""
+    sentence: str = ""
+
+
+class WorthAnswer(msgspec.Struct, kw_only=True):
+    """What one resource of a decision costs, in the operator's unit of money per hour, by its tier's price of today."""
+
+    resource: str
+    entitlement: float
+    before_per_hour: float
+    """What its customer pays: what was sold, and burst above it."""
+    after_per_hour: float
+    change_per_hour: float
+    """What the change brings: capacity that can be sold again, burst that is paid for; negative: capacity taken up."""
+    sentence: str
+
+
 class WhyAnswer(msgspec.Struct, kw_only=True):
-    """``GET /v1/servers/{id or name}/why[?at=SEC]``: the decision in force, newest first, and what it led to."""
+    """``GET /v1/servers/{id or name}/why[?at=TIME]``: the decision in force, newest first, and what it led to."""
 
     server: str
     name: str
@@ -122,6 +157,12 @@ class WhyAnswer(msgspec.Struct, kw_only=True):
     orders: tuple[OrderAnswer, ...]
     local_actions: tuple[Outcome, ...]
     """What the agent did by itself (reflex, fail to static)."""
+    afterwards: tuple[AfterwardAnswer, ...] = ()
+    """What came after the first of the decisions."""
+    worth: tuple[WorthAnswer, ...] = ()
+    """Its price; nothing where the tier has none."""
+    circumstances: tuple[str, ...] = ()
+    """Sentences: caps, halts and reclamation in force then."""
 
 
 class PlanAnswer(msgspec.Struct, kw_only=True):

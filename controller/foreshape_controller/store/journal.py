@@ -47,14 +47,17 @@ class Journal:
 
         Raises Invalid for an order without a decision in the plan: nothing is ordered that nobody decided.
         """
-        host_of = {d.server: d.host for d in plan.decisions}
+        decided = {d.server: d for d in plan.decisions}
+        host_of = {server: d.host for server, d in decided.items()}
         for order in new:
             if order.server not in host_of:
                 raise Invalid(f"order {order.order} is for server {order.server}, of which plan {plan.plan} decided nothing")
         with self._db.write() as conn:
             conn.execute(insert(plans), {"plan": plan.plan, "at": plan.at, "notes": _json.encode(plan.notes)})
             self._write_decisions(conn, plan)
-            replaced = sum(_write_order(conn, order, host_of[order.server], plan.at) for order in new)
+            replaced = sum(
+                _write_order(conn, order, host_of[order.server], plan.at, _changes(order, decided[order.server])) for order in new
+            )
             changed = sum(d.cpu.changed_by_forecast + d.memory.changed_by_forecast for d in plan.decisions)
             self._add(
                 conn, {"decisions": len(plan.decisions), "orders": len(new), "orders_superseded": replaced, "changed_by_forecast": changed}
@@ -124,6 +127,14 @@ class Journal:
         with self._db.read() as conn:
             found = conn.execute(query.order_by(decisions.c.at.desc(), decisions.c.id.desc()).limit(limit)).scalars().all()
         return tuple(map(_read_decision, found))
+
+    def caused(self, cause: str) -> Decision | None:
+        """The decision with this cause id; None where none is kept."""
+        stem = cause.removeprefix("cause-").rpartition("-")[0]
+        query = select(decisions.c.data).where(decisions.c.plan.in_([f"plan-{stem}", stem]))
+        with self._db.read() as conn:
+            found = map(_read_decision, conn.execute(query).scalars())
+            return next((d for d in found if d.cause == cause), None)
 
     def orders(self, server: str, limit: int = 5, *, at: float | None = None) -> tuple[OrderAnswer, ...]:
         """A server's orders with what came of them, newest first."""
@@ -247,7 +258,13 @@ def _read_decision(data: bytes) -> Decision:
     return _decision.decode(zlib.decompress(data))
 
 
-def _write_order(conn: Connection, order: Order, host: str, now: float) -> int:
+def _changes(order: Order, decision: Decision) -> tuple[float | None, float | None]:
+    """Cores and MiB more than it has; None where nothing is asked."""
+    cpu = None if order.cpu is None else order.cpu.cores - decision.cpu.allocation
+    return cpu, None if order.memory is None else order.memory.mib - decision.memory.allocation
+
+
+def _write_order(conn: Connection, order: Order, host: str, now: float, changes: tuple[float | None, float | None]) -> int:
     """Open an order; returns how many it superseded (none or one)."""
     open_one = (orders.c.server == order.server, orders.c.status == Status.OPEN.value)
     replaced = conn.execute(update(orders).where(*open_one).values(status=Status.SUPERSEDED.value, closed_at=now)).rowcount
@@ -259,6 +276,8 @@ def _write_order(conn: Connection, order: Order, host: str, now: float) -> int:
         "status": begin(order).status.value,
         "issued_at": order.issued_at,
         "expires_at": order.expires_at,
+        "cpu_change": changes[0],
+        "memory_change": changes[1],
         "data": _json.encode(order),
     }
     conn.execute(insert(orders), row)

@@ -1,0 +1,128 @@
+"""Why a server has the size it has: the decision in force, what it was made from, what it led to and what came afterwards."""
+
+from typing import Annotated
+
+from litestar import Router, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from foreshape_controller.api import present
+from foreshape_controller.api.auth import operator
+from foreshape_controller.api.services import Services
+from foreshape_controller.decide import price
+from foreshape_controller.decide.afterwards import afterwards, window
+from foreshape_controller.decide.why import Around, clock, sentences
+from foreshape_controller.errors import Invalid, NotFound
+from foreshape_controller.model.answers import WhyAnswer, WorthAnswer
+from foreshape_controller.model.history import RESOURCES, History
+from foreshape_controller.model.moment import read_moment
+from foreshape_controller.model.plan import Decision, Sizing
+from foreshape_controller.model.tier import Price
+
+Limit = Annotated[int, QueryParameter(ge=1, le=100)]
+
+
+@get("/servers/{name:str}/why", sync_to_thread=True)
+def why(services: NamedDependency[Services], name: FromPath[str], at: FromQuery[str | None] = None, limit: Limit = 5) -> WhyAnswer:
+    """The decision in force now, or at an instant (epoch seconds, ISO 8601, or "2h ago")."""
+    server, called = _identify(services, name)
+    then = None if at is None else _instant(at, services.clock())
+    decisions = services.store.journal.decisions(server, at=then, limit=limit)
+    if not decisions and then is not None:
+        raise NotFound(_nothing_then(services, server, called, then))
+    return _answer(services, (server, called), decisions, then, limit)
+
+
+@get("/why", sync_to_thread=True)
+def why_cause(services: NamedDependency[Services], cause: FromQuery[str], limit: Limit = 5) -> WhyAnswer:
+    """The decision with this cause id, as an order, an outcome, a log line or the agent names it."""
+    found = services.store.journal.caused(cause)
+    if found is None:
+        raise NotFound(f"no decision with the cause {cause[:80]!r} is kept: an agent's own actions have causes of their own")
+    _, called = _identify(services, found.server)
+    return _answer(services, (found.server, called), (found,), found.at, limit)
+
+
+ROUTER = Router("/v1", guards=[operator], route_handlers=[why, why_cause], tags=["operators"])
+
+
+def _instant(text: str, now: float) -> float:
+    try:
+        at = read_moment(text, now)
+    except ValueError as e:
+        raise Invalid(f"at: {e}") from e
+    if at > now + 1:  # what a clock beside ours may be ahead
+        raise Invalid(f"at: {clock(at)} is in the future, it is {clock(now)}: 'foreshape forecast show' looks ahead")
+    return at
+
+
+def _nothing_then(services: Services, server: str, called: str, then: float) -> str:
+    if not services.store.journal.decisions(server, limit=1):
+        return f"nothing was decided about {called} yet: it needs a report with its card, and the next plan"
+    kept = f"{services.settings.journal.hold_retention_h:g} h"
+    return (
+        f"no decision about {called} by {clock(then)} is kept: that is before its first one, "
+        f"or nothing was changed and it is older than {kept} ([journal] hold_retention_h)"
+    )
+
+
+def _identify(services: Services, wanted: str) -> tuple[str, str]:
+    """Id and name of a server; one that has left the view is still remembered."""
+    try:
+        found = present.find(services.store.inventory.view(services.clock()), wanted)
+    except NotFound:
+        past = services.store.inventory.remembered(wanted)
+        if not past:
+            raise
+        return past[0]
+    return found.id, found.name
+
+
+def _answer(services: Services, of: tuple[str, str], decisions: tuple[Decision, ...], then: float | None, limit: int) -> WhyAnswer:
+    """Everything around the first of the decisions. ``then``: orders and actions after it are not told."""
+    (server, called), journal = of, services.store.journal
+    answer = WhyAnswer(
+        server=server,
+        name=called,
+        sentences=(),
+        decisions=decisions,
+        orders=journal.orders(server, limit, at=then),
+        local_actions=journal.local_actions(server, limit, at=then),
+    )
+    if decisions:
+        _look_after(services, answer, decisions[0])
+    around = Around(answer.circumstances, tuple(w.sentence for w in answer.worth), tuple(a.sentence for a in answer.afterwards))
+    answer.sentences = sentences(called, decisions[0] if decisions else None, answer.orders, answer.local_actions, around)
+    return answer
+
+
+def _look_after(services: Services, answer: WhyAnswer, decision: Decision) -> None:
+    """What came of it, and what it is worth."""
+    tiers = services.policy.current()
+    tier = tiers.tiers.get(decision.tier) or tiers.tiers[tiers.default]
+    came = {r: _came(services, r, decision) for r in RESOURCES}
+    sizings = {"cpu": decision.cpu, "memory": decision.memory}
+    answer.afterwards = tuple(afterwards(sizings[r], came[r], services.clock()) for r in RESOURCES)
+    worth = (_worth(tier.price, sizings[r], float(came[r].entitlement[0])) for r in RESOURCES)
+    answer.worth = tuple(w for w in worth if w is not None)
+
+
+def _came(services: Services, resource: str, decision: Decision) -> History:
+    history = services.store.history
+    begin, end = window(decision.at, history.step_s)
+    return history.read_lived(resource, (decision.server,), end, (end - begin) // history.step_s)
+
+
+def _worth(terms: Price, sizing: Sizing, entitlement: float) -> WorthAnswer | None:
+    """None where no price is set, or nothing was sold."""
+    sentence = price.worth(terms, sizing.resource, entitlement, (sizing.allocation, sizing.target))
+    if not sentence or not entitlement > 0:
+        return None
+    return WorthAnswer(
+        resource=sizing.resource,
+        entitlement=entitlement,
+        before_per_hour=price.per_hour(terms, sizing.resource, entitlement, sizing.allocation),
+        after_per_hour=price.per_hour(terms, sizing.resource, entitlement, sizing.target),
+        change_per_hour=price.change_per_hour(terms, sizing.resource, entitlement, (sizing.allocation, sizing.target)),
+        sentence=sentence,
+    )
