@@ -138,10 +138,9 @@ def _cap(resource: str, scene: Scene) -> HardCap | None:
 
 
 def unused(resource: str, target: float, scene: Scene, settings: Settings) -> Refused | None:
-    """Only what is seen to be unused is taken; CPU also where a hard cap says so, for that is what a cap is."""
+    """Only what is seen to be unused is taken; CPU also where a hard cap or the host's shortage says so, for that is what they are."""
     if resource == CPU:
-        cap = _cap(CPU, scene)
-        return None if cap is not None and target >= cap.amount - TOLERANCE else _cpu_shrink(scene)
+        return None if bounded(target, scene) else _cpu_shrink(scene)
     seen = None if scene.sample is None else scene.sample.memory
     if seen is None or seen.confidence < settings.least_confidence:
         return Refused("low_confidence", "the guest's memory demand is not known well enough to shrink it")
@@ -149,6 +148,14 @@ def unused(resource: str, target: float, scene: Scene, settings: Settings) -> Re
     if target < least - TOLERANCE:
         return Refused("below_working_set", f"{target:.0f} MiB is below the working set and its margin: {least:.0f} MiB")
     return None
+
+
+def bounded(target: float, scene: Scene) -> bool:
+    """Whether so much CPU is all that a hard cap, or the server's share of a host that is short, leaves it now."""
+    guard, cap = scene.guard, _cap(CPU, scene)
+    share = guard.share if guard is not None and guard.share is not None and guard.share.until > scene.now else None
+    amounts = [*([cap.amount] if cap else []), *([share.amount.cores] if share else [])]
+    return bool(amounts) and target >= min(amounts) - TOLERANCE
 
 
 def _cpu_shrink(scene: Scene) -> Refused | None:

@@ -173,14 +173,15 @@ class Cycle:
         return Size(cpu=min(sold.cpu, reading.ceiling.cpu), memory=min(sold.memory, reading.ceiling.memory))
 
     def _bound(self, sight: Sight, authority: Authority) -> Size:
-        """What may be given without an order: what was sold, under a hard cap, though never less than the floor."""
+        """What may be given without an order: what was sold, under a hard cap and the share, though never less than the floor."""
         sold = self._entitlement(sight.reading)
         cpu, memory = (authority.cap(sight.server, r) for r in admit.RESOURCES)
-        if cpu is None and memory is None:
+        cores = [c for c in (None if cpu is None else cpu.amount, authority.share(sight.server)) if c is not None]
+        if not cores and memory is None:
             return sold
         floor = authority.guards[sight.server].floor
         return Size(
-            cpu=sold.cpu if cpu is None else min(sold.cpu, max(Cores(cpu.amount), floor.cpu)),
+            cpu=min(sold.cpu, max(Cores(min(cores)), floor.cpu)) if cores else sold.cpu,
             memory=sold.memory if memory is None else min(sold.memory, max(Memory(memory.amount), floor.memory)),
         )
 

@@ -48,6 +48,13 @@ class Authority(NamedTuple):
         guard = self.guards.get(server)
         return None if guard is None or self.mode is not Mode.ACT else guard.cap(resource, self.now)
 
+    def share(self, server: ServerId) -> float | None:
+        """Cores that a server may have on a host that is short; None: no such bound."""
+        guard = self.guards.get(server)
+        if guard is None or guard.share is None or self.mode is not Mode.ACT or guard.share.until <= self.now:
+            return None
+        return guard.share.amount.cores
+
 
 class Doors(Protocol):
     """What a reconciler acts through."""
@@ -188,6 +195,8 @@ class Reconciler:
         """A shrink decided before pressure was answered here knew nothing of it: a second later it would take the same away again."""
         gave_at = self._gave_at.get((order.server, resource))
         shrinks = (admit.wanted(order, resource) or 0.0) < scene.allocation
+        if resource == admit.CPU and admit.bounded(admit.wanted(order, resource) or 0.0, scene):
+            return None  # the pressure is meant
         if gave_at is None or not shrinks or self._clock.monotonic() - gave_at > scene.now - order.issued_at:
             return None
         return admit.Refused("pressure_since", "the agent gave back under pressure after this order was decided")

@@ -54,6 +54,17 @@ class HardCap(msgspec.Struct, frozen=True, kw_only=True):
     reason: Text = ""
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """A server's part of a host that is short of CPU, until then. The host's shortage says so, not people: nothing begins or ends by it.
+
+    Reflexes stop there, and an order may take down to it what is in use.
+    """
+
+    amount: Cores
+    until: Instant
+    """By the controller's clock: a controller that is gone holds nobody down."""
+
+
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
     """What a cut-off agent must still honour for one VM, and the terms of its tier. None: the agent's own setting holds."""
 
@@ -69,6 +80,8 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the working set that no shrink takes; the agent's own margin is the least."""
     caps: Annotated[tuple[HardCap, ...], msgspec.Meta(max_length=16)] = ()
     """The one in force of each resource."""
+    share: Share | None = None
+    """None: its host has enough CPU for it."""
 
     def cap(self, resource: str, now: float) -> HardCap | None:
         """The hard cap in force."""

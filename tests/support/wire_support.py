@@ -1,7 +1,7 @@
 """Golden messages of the wire: one function each, so that a golden file can be read beside the code that made it."""
 
 from foreshape_wire.ids import CauseId, OrderId, PlanId, ServerId
-from foreshape_wire.order import Desired, Guard, HardCap, Mode, Order, Origin, Outcome, Verdict
+from foreshape_wire.order import Desired, Guard, HardCap, Mode, Order, Origin, Outcome, Share, Verdict
 from foreshape_wire.quantity import Cores, Memory, Size
 from foreshape_wire.reading import Capability, DomainState, Identity, LeverName
 from foreshape_wire.sample import CpuSample, DomainCard, Gap, HostReport, HostSample, IoSample, MemorySample, VmSample
@@ -183,6 +183,7 @@ def guard(floor: Size, sold: Size) -> Guard:
         reflex_headroom=1.5,
         memory_margin_share=0.3,
         caps=(HardCap(cause=CauseId("cap-1"), resource="disk_iops", amount=100.0, until=NOON + 3600, reason="its backup runs away"),),
+        share=Share(amount=Cores(1.2), until=NOON + 300),
     )
 
 

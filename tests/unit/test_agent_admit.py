@@ -11,7 +11,7 @@ from core_support import a_reading, an_order, size
 from foreshape_agent.admit import Admitted, Refused, Scene, Timeline, admit, follow, least_memory
 from foreshape_agent.config import Settings
 from foreshape_wire.ids import ServerId
-from foreshape_wire.order import Guard, Mode, Order
+from foreshape_wire.order import Guard, Mode, Order, Share
 from foreshape_wire.quantity import Cores, Memory
 from foreshape_wire.reading import DomainReading, DomainState
 from foreshape_wire.sample import CpuSample, MemorySample, VmSample
@@ -132,6 +132,15 @@ def test_memory_that_is_hardly_known_is_never_shrunk_but_may_grow() -> None:
 def test_a_cpu_at_its_limit_or_unmeasured_is_never_shrunk() -> None:
     assert refusal(an_order(cpu=1.0), "cpu", allocation=2.0, sample=a_sample(censored=True)) == "censored"
     assert refusal(an_order(cpu=1.0), "cpu", allocation=2.0, sample=None) == "low_confidence"
+
+
+def test_on_a_host_that_is_short_a_busy_cpu_may_be_taken_down_to_its_share_and_no_further() -> None:
+    floor, sold = size(0.2, 96), size(2, 512)
+    short = Guard(server=an_order().server, floor=floor, entitlement=sold, share=Share(amount=Cores(1.0), until=NOW + 60))
+    busy = {"allocation": 2.0, "sample": a_sample(censored=True)}
+    assert admit(an_order(cpu=1.0), "cpu", scene(guard=short, **busy), SETTINGS) == Admitted(1.0)
+    assert refusal(an_order(cpu=0.9), "cpu", guard=short, **busy) == "censored"
+    assert refusal(an_order(cpu=1.0), "cpu", guard=short, now=NOW + 61, **busy) in {"censored", "stale_order"}
 
 
 def test_what_is_no_number_is_refused() -> None:

@@ -6,7 +6,7 @@ from core_support import HOST, VM, Bed, bed, size
 from doors_support import FakeDomain
 from foreshape_agent.errors import LinkRefused, ReportRefused
 from foreshape_wire.ids import ServerId
-from foreshape_wire.order import Guard, Mode, Origin, Outcome, Verdict
+from foreshape_wire.order import Guard, Mode, Origin, Outcome, Share, Verdict
 from foreshape_wire.quantity import Cores, Memory
 from foreshape_wire.reading import DomainState
 
@@ -164,6 +164,18 @@ def test_the_guards_entitlement_bounds_what_is_given_back() -> None:
     guest(b).demand_cores = 2.0
     b.run()
     assert guest(b).quota == 1.2
+
+
+def test_a_share_of_a_host_that_is_short_bounds_it_too_until_its_time_is_over() -> None:
+    b = shrunk()
+    share = Share(amount=Cores(1.1), until=b.controller.now + 45)
+    b.controller.guards = [Guard(server=VM, floor=size(0.1, 96), entitlement=size(2, 512), share=share)]
+    b.run()
+    guest(b).demand_cores = 2.0
+    b.run(2)
+    assert guest(b).quota == 1.1
+    b.run(4)
+    assert guest(b).quota is None, "nobody renewed it: what was sold comes back under pressure"
 
 
 def test_a_give_back_that_fails_is_not_tried_every_second() -> None:
