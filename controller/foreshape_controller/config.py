@@ -107,8 +107,6 @@ class PlanSettings:
         min=0.01,
         max=30,
     )
-    max_orders: int = _option(200, "orders", "Most orders of one plan over all hosts; the rest waits for the next plan.", min=1, max=100000)
-    max_orders_per_host: int = _option(20, "orders", "Most orders of one plan on one host.", min=1, max=10000)
     cpu_ratio: float = _option(
         4.0, "cores per CPU", "Cores that may be allocated per CPU of a host, all its servers together.", min=0.1, max=64
     )
@@ -124,6 +122,44 @@ class PlanSettings:
         "observe | advise | act",
         "Mode of the cloud until somebody sets one (foreshape mode set). observe measures, advise decides and tells, act resizes.",
         choices=("observe", "advise", "act"),
+    )
+
+
+@dataclass(frozen=True)
+class SafetySettings:
+    """Budgets, circuit breaker, second controllers. Growth under pressure and give-backs are never held by a budget."""
+
+    orders_per_minute: int = _option(500, "orders", "Most orders a minute over all hosts; the rest waits.", min=1, max=100000)
+    host_orders_per_minute: int = _option(20, "orders", "Most orders a minute on one host.", min=1, max=10000)
+    fleet_share_per_hour: float = _option(
+        0.3, "share", "Of all servers, that may be shrunk within an hour. Ten may be, however few there are.", min=0, max=1
+    )
+    shrink_cores_per_minute: float = _option(500.0, "cores", "Most that is taken a minute, over all hosts.", min=0.1, max=1e9)
+    shrink_mib_per_minute: float = _option(524288.0, "MiB", "Most memory that is taken a minute.", min=1, max=1e12)
+    grow_cores_per_minute: float = _option(2000.0, "cores", "Most that is given ahead of need a minute.", min=0.1, max=1e9)
+    grow_mib_per_minute: float = _option(2097152.0, "MiB", "Most memory that is given ahead of need a minute.", min=1, max=1e12)
+    breaker_window_s: float = _option(1800.0, "seconds", "How far back outcomes count for the circuit breaker.", min=60, max=86400)
+    server_failures: int = _option(3, "orders", "So many failed or untold in a row halt a server.", min=1, max=100)
+    host_failures: int = _option(
+        6, "orders", "So many failed or untold halt a host, where they are host_failure_share of its orders.", min=1, max=10000
+    )
+    host_failure_share: float = _option(0.5, "share", "Of a host's orders.", min=0.01, max=1)
+    cloud_failures: int = _option(
+        20, "orders", "So many on three hosts or more halt the cloud, where they are the share below.", min=1, max=100000
+    )
+    cloud_failure_share: float = _option(0.3, "share", "Of all orders.", min=0.01, max=1)
+    halt_s: float = _option(
+        300.0, "seconds", "How long the first halt lasts; each one after a failed trial lasts twice as long.", min=10, max=86400
+    )
+    halt_most_s: float = _option(21600.0, "seconds", "How long a halt lasts at most.", min=10, max=604800)
+    foreign_servers: int = _option(
+        3, "servers", "So many on a host changed by somebody else within an hour halt the host.", min=1, max=10000
+    )
+    outage_hosts_share: float = _option(
+        0.2, "share", "Of hosts silent: shrinks stop in the whole cloud. Fewer than three hosts never do.", min=0.01, max=1
+    )
+    outage_demand_share: float = _option(
+        0.4, "share", "A fall of all measured demand by this much within five minutes: shrinks stop in the whole cloud.", min=0.05, max=1
     )
 
 
@@ -301,6 +337,7 @@ class Settings:
     history: HistorySettings = field(default_factory=HistorySettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
+    safety: SafetySettings = field(default_factory=SafetySettings)
     agents: AgentsSettings = field(default_factory=AgentsSettings)
     learn: LearnSettings = field(default_factory=LearnSettings)
     reclaim: ReclaimSettings = field(default_factory=ReclaimSettings)
@@ -317,6 +354,7 @@ _SECTIONS: Mapping[str, type] = types.MappingProxyType(
         "history": HistorySettings,
         "journal": JournalSettings,
         "plan": PlanSettings,
+        "safety": SafetySettings,
         "agents": AgentsSettings,
         "learn": LearnSettings,
         "reclaim": ReclaimSettings,

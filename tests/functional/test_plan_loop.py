@@ -8,6 +8,7 @@ from foreshape_controller.decide.tiers import BUILT_IN, load_tiers
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
+from foreshape_controller.model.brakes import Brakes, Budget
 from foreshape_controller.model.history import BINS_PER_DAY
 from foreshape_controller.model.plan import Choice
 from foreshape_controller.model.server import ClusterView
@@ -32,8 +33,9 @@ def foreseen(store, **settings):
     return Foresight(store, Baseline, ForesightSettings(**settings))
 
 
-def cycle(store, **settings):
-    plan = PlanLoop(store, foreseen(store), Sources(lambda: BUILT_IN), PlanSettings(**settings)).run_once(NOW, numbered())
+def cycle(store, brakes=None, **settings):
+    sources = Sources(lambda: BUILT_IN, brakes=lambda _view, _now: brakes or Brakes())
+    plan = PlanLoop(store, foreseen(store), sources, PlanSettings(**settings)).run_once(NOW, numbered())
     return plan, store.recorded[-1][1]
 
 
@@ -125,7 +127,7 @@ def test_growth_that_does_not_fit_the_host_is_cut_by_weight():
 def test_a_budget_keeps_the_most_pressing_orders():
     vms = [server("idle"), server("rising", allocation=size_of(1.0, 4096))]
     store = world(vms, [np.full(BINS, 0.5), quiet_then_busy_every_day()])
-    _, orders = cycle(store, max_orders=1)
+    _, orders = cycle(store, Brakes(Budget(orders=1)))
     assert [o.server for o in orders] == ["rising"]
 
 

@@ -6,6 +6,8 @@ from itertools import count
 
 import numpy as np
 
+from foreshape_controller.decide.orders import Ordering
+from foreshape_controller.model.brakes import Brakes, Budget
 from foreshape_controller.model.forecast import Forecast
 from foreshape_controller.model.group import Member
 from foreshape_controller.model.history import STEP_S, History
@@ -115,6 +117,11 @@ def history(
         first_seen=np.full(n, float(start)),
         step_s=step_s,
     )
+
+
+def ordering(servers: Sequence[Server], brakes: Brakes | None = None, **budget: float) -> Ordering:
+    """Orders made for these servers, every tier weighing the same."""
+    return Ordering({s.id: s for s in servers}, {}, brakes or Brakes(Budget(**budget)))  # type: ignore[arg-type]
 
 
 def numbered():

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decide_support import HOTPLUG, NOW, history, host, numbered, sample, server, size_of
+from decide_support import HOTPLUG, NOW, history, host, numbered, ordering, sample, server, size_of
 from foreshape_controller.decide.known import Known, Limits
 from foreshape_controller.decide.observe import observe
-from foreshape_controller.decide.orders import Budget, orders_of
+from foreshape_controller.decide.orders import release
 from foreshape_controller.decide.plan import make_plan
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.model.history import RESOURCES
@@ -131,7 +131,7 @@ def test_capacity_is_not_counted_free_before_a_shrink_is_proven():
 def test_orders_name_only_what_changes():
     vm = server(capabilities=(HOTPLUG,))
     plan = make_plan(view([vm]), known([vm]), NOW, numbered())
-    (order,) = orders_of(plan, Budget(ttl_s=60), numbered())
+    _, (order,) = release(plan, ordering([vm], ttl_s=60), numbered())
     assert order.memory is None
     assert order.cpu is not None
     assert order.reason.startswith("cpu: ")
@@ -141,8 +141,11 @@ def test_orders_name_only_what_changes():
 def test_orders_stay_within_the_budget_of_each_host():
     vms = [server(f"vm{i}", host=f"hv{i % 2}") for i in range(6)]
     plan = make_plan(view(vms, [host("hv0"), host("hv1")]), known(vms), NOW, numbered())
-    orders = orders_of(plan, Budget(orders=10, orders_per_host=2), numbered())
+    released, orders = release(plan, ordering(vms, orders=10, orders_per_host=2), numbered())
     assert sorted(o.server for o in orders) == ["vm0", "vm1", "vm2", "vm3"]
+    left = released.decision("vm5")
+    assert (left.cpu.choice, left.cpu.code) == (Choice.HOLD, "budget")
+    assert left.cpu.reason == "it waits: 2 orders a minute are made on host hv1"
 
 
 def test_what_the_guests_kernel_keeps_counts_as_in_use():

@@ -1,45 +1,158 @@
-"""Orders from a plan: only where the mode says act, the most pressing first, never more than the budget."""
+"""Orders from a plan: only where the mode says act, nothing halted, the most pressing first, never more than the budgets."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from foreshape_controller.model.plan import Choice, Decision, Plan, Sizing
+import numpy as np
+
+from foreshape_controller.decide.budgets import Change, Wish, refused
+from foreshape_controller.model.brakes import Brakes
+from foreshape_controller.model.columns import GROW, HOLD, SHRINK, PlanTable, Sizes
+from foreshape_controller.model.decision import Choice, Decision, Sizing
+from foreshape_controller.model.history import RESOURCES
+from foreshape_controller.model.plan import Plan
+from foreshape_controller.model.server import Server
 from foreshape_wire.ids import OrderId
 from foreshape_wire.order import Order
 from foreshape_wire.quantity import Cores, Memory
 
+NEAR_CAP = 0.97
+"""Use at this share of the allocation presses against it (domain.md §2)."""
+
+Held = Mapping[tuple[str, str], tuple[str, str]]
+"""By server and resource: code and sentence of why a change is not ordered."""
+
 
 @dataclass(frozen=True)
-class Budget:
-    """How much may happen at once."""
+class Ordering:
+    """What orders are made by, beside the plan."""
 
-    ttl_s: float = 300.0
-    orders: int = 200
-    orders_per_host: int = 20
-
-
-def orders_of(plan: Plan, budget: Budget, ids: Callable[[str], str]) -> tuple[Order, ...]:
-    """Orders for the decisions that act. What the budget leaves out comes up again in the next plan."""
-    chosen = _chosen(sorted((d for d in plan.decisions if d.acts), key=_urgency), budget)
-    return tuple(_order(plan, d, budget.ttl_s, ids) for d in chosen)
+    servers: Mapping[str, Server]
+    """Everybody in the view, by id."""
+    weights: Mapping[str, float]
+    """By tier: weight × criticality."""
+    brakes: Brakes
 
 
-def _chosen(decisions: Sequence[Decision], budget: Budget) -> list[Decision]:
-    used: Counter[str] = Counter()
-    chosen: list[Decision] = []
-    for d in decisions:
-        if len(chosen) < budget.orders and used[d.host] < budget.orders_per_host:
-            used[d.host] += 1
-            chosen.append(d)
-    return chosen
+def release(plan: Plan, by: Ordering, ids: Callable[[str], str]) -> tuple[Plan, tuple[Order, ...]]:
+    """The orders that may go out, and the plan with everything that may not held for its reason: it comes up again."""
+    plan, halted = _without(plan, dict(_halted(plan.table, by)))
+    wishes = [_wish(plan.table, row, by) for row in plan.acting.tolist()]
+    told = refused(wishes, by.brakes.budget, by.brakes.spent, len(by.servers))
+    plan, waiting = _without(plan, {place: ("budget", why) for place, why in told.items()})
+    plan, tried = _without(plan, dict(_beyond_trials(plan.table, by)))
+    notes = (*by.brakes.notes, *_said(halted + tried, "halted"), *_said(waiting, "left for a later plan by the budget"))
+    plan = replace(plan, notes=(*plan.notes, *notes))
+    return plan, tuple(_order(plan, d, by.brakes.budget.ttl_s, ids) for d in plan.told(plan.acting))
 
 
-def _urgency(decision: Decision) -> tuple[bool, float, str]:
-    """Growth before shrinking; then the largest change relative to what it has."""
-    grows = Choice.GROW in (decision.cpu.choice, decision.memory.choice)
-    change = max(abs(s.target - s.allocation) / max(s.allocation, 1e-9) for s in (decision.cpu, decision.memory))
-    return not grows, -change, decision.server
+# -- what is held back ------------------------------------------------------------------------------------------------
+
+
+def _halted(table: PlanTable, by: Ordering) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    """Changes that a halt forbids: shrinks, and growth beyond what was sold. Going back to that is the safe direction."""
+    stopped = by.brakes.stopped
+    for row in table.acting.tolist() if stopped else ():
+        server = table.servers[row]
+        if server in stopped:
+            yield from (((server, r), ("halted", stopped[server])) for r in _risky(table, row, by.servers.get(server)))
+
+
+def _beyond_trials(table: PlanTable, by: Ordering) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    """Of each scope on trial, what a halt would forbid, but for the first server's."""
+    trying: dict[str, str] = {}
+    for row in table.acting.tolist() if by.brakes.trials else ():
+        server = table.servers[row]
+        scope, risky = by.brakes.trials.get(server), _risky(table, row, by.servers.get(server))
+        if scope is not None and risky and trying.setdefault(scope, server) != server:
+            why = f"{scope} was halted: one order is tried there first, for server {trying[scope]}"
+            yield from (((server, r), ("halted", why)) for r in risky)
+
+
+def _risky(table: PlanTable, row: int, server: Server | None) -> list[str]:
+    """Resources that this row shrinks, or grows beyond what was sold."""
+    found = {r: table.sizes(r) for r in RESOURCES}
+    return [
+        r for r, s in found.items() if s.choice[row] == SHRINK or (s.choice[row] == GROW and float(s.target[row]) > _sold(server, r) + 1e-9)
+    ]
+
+
+def _sold(server: Server | None, resource: str) -> float:
+    if server is None:
+        return 0.0
+    return server.entitlement.cpu.cores if resource == "cpu" else server.entitlement.memory.mib
+
+
+def _without(plan: Plan, held: Held) -> tuple[Plan, int]:
+    """The plan with these changes held instead, and how many they are."""
+    if not held:
+        return plan, 0
+    cpu, memory = (_with_held(plan.table.sizes(r), plan.table, {s: why for (s, of), why in held.items() if of == r}) for r in RESOURCES)
+    return replace(plan, written=(), table=replace(plan.table, cpu=cpu, memory=memory)), len(held)
+
+
+def _with_held(sizes: Sizes, table: PlanTable, held: Mapping[str, tuple[str, str]]) -> Sizes:
+    """Sizes in which these servers stay as they are: what kept them is told as what forbids any change (``stop``)."""
+    if not held:
+        return sizes
+    rows = np.asarray([table.rows[s] for s in held], np.intp)
+    codes, stops = list(sizes.codes), list(sizes.words.get("stop", ()))
+    codes += sorted({code for code, _ in held.values()} - set(codes))
+    reasons = sorted({why for _, why in held.values()})
+    stop = np.array(sizes.inputs.get("stop", np.full(len(table), -1.0)), np.float64)
+    stop[rows] = [len(stops) + reasons.index(why) for _, why in held.values()]
+    code, choice, target, reactive = sizes.code.copy(), sizes.choice.copy(), sizes.target.copy(), sizes.reactive.copy()
+    code[rows] = [codes.index(c) for c, _ in held.values()]
+    choice[rows], target[rows] = HOLD, sizes.allocation[rows]
+    reactive[rows] = np.where(np.isfinite(reactive[rows]), sizes.allocation[rows], np.nan)  # without a forecast it would wait as well
+    return replace(
+        sizes,
+        code=code,
+        choice=choice,
+        target=target,
+        reactive=reactive,
+        inputs={**sizes.inputs, "stop": stop},
+        words={**sizes.words, "code": tuple(codes), "stop": (*stops, *reasons)},
+    )
+
+
+def _said(count: int, what: str) -> tuple[str, ...]:
+    return (f"{count} changes {what}",) if count else ()
+
+
+# -- what presses -----------------------------------------------------------------------------------------------------
+
+
+def _wish(table: PlanTable, row: int, by: Ordering) -> Wish:
+    server = by.servers.get(table.servers[row])
+    changes = tuple(
+        Change(r, float(s.target[row] - s.allocation[row]), _presses(s, row, server))
+        for r in RESOURCES
+        if (s := table.sizes(r)).choice[row] != HOLD
+    )
+    weight = by.weights.get(table.tiers[row], 1.0)
+    return Wish(table.servers[row], table.hosts[row], weight * max(_lacks(table.sizes(c.resource), row) for c in changes), changes)
+
+
+def _lacks(sizes: Sizes, row: int) -> float:
+    """Unmet demand as a share of what it has; for a shrink, the share that it does not need."""
+    have = max(float(sizes.allocation[row]), 1e-9)
+    return abs(float(sizes.target[row]) - have) / have
+
+
+def _presses(sizes: Sizes, row: int, server: Server | None) -> bool:
+    """Whether growth cannot wait: below the floor (a give-back raises it), or use runs into the allocation."""
+    if sizes.allocation[row] < sizes.floor[row]:
+        return True
+    last = server.last if server else None
+    part = (last.cpu if sizes.resource == "cpu" else last.memory) if last else None
+    if part is None:
+        return False
+    used = part.demand.cores if sizes.resource == "cpu" else last.memory.in_use.mib  # type: ignore[union-attr]
+    return part.censored or used >= NEAR_CAP * float(sizes.allocation[row])
+
+
+# -- the order --------------------------------------------------------------------------------------------------------
 
 
 def _order(plan: Plan, decision: Decision, ttl_s: float, ids: Callable[[str], str]) -> Order:

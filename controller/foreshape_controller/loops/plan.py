@@ -10,11 +10,12 @@ from typing import Protocol, TypeAlias, TypeVar
 import structlog
 
 from foreshape_controller.decide.known import Known, Limits
-from foreshape_controller.decide.orders import Budget, orders_of
+from foreshape_controller.decide.orders import Ordering, release
 from foreshape_controller.decide.peak import WINDOW
 from foreshape_controller.decide.plan import make_plan
 from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.loops.ahead import Ahead, Forecasts
+from foreshape_controller.model.brakes import Brakes
 from foreshape_controller.model.cap import Cap
 from foreshape_controller.model.history import RESOURCES, History
 from foreshape_controller.model.plan import Choice, Plan
@@ -38,10 +39,7 @@ TiersOf: TypeAlias = Mapping[str, Tier]
 class PlanSettings:
     """What the cycle can be told; names as in the configuration."""
 
-    order_ttl_s: float = 300.0
     stale_after_s: float = 60.0
-    max_orders: int = 200
-    max_orders_per_host: int = 20
     interval_s: float = 60.0
     """From one plan to the next."""
     cpu_ratio: float = 4.0
@@ -50,10 +48,6 @@ class PlanSettings:
     @property
     def limits(self) -> Limits:
         return Limits(self.stale_after_s, self.cpu_ratio, self.memory_reserved_mib, ahead_s=AHEAD_PLANS * self.interval_s)
-
-    @property
-    def budget(self) -> Budget:
-        return Budget(self.order_ttl_s, self.max_orders, self.max_orders_per_host)
 
 
 class _Inventory(Protocol):
@@ -110,6 +104,8 @@ class Sources:
     """By resource and server: floors of servers that are being reclaimed."""
     halts: Callable[[ClusterView, float], Mapping[str, tuple[str, str]]] = lambda _view, _now: {}
     """By server: code and sentence."""
+    brakes: Callable[[ClusterView, float], Brakes] = lambda _view, _now: Brakes()
+    """Budgets, what was spent of them, and halts."""
     leads: Callable[[ClusterView, float], Mapping[str, Mapping[str, float]]] = lambda _view, _now: {}
     """By resource and server, seconds."""
     anomalous: Callable[[float], Mapping[str, frozenset[str]]] = lambda _now: {}
@@ -154,7 +150,7 @@ class PlanLoop:
             watch.lap("forecasts", self._foresight.run_once(now, view))
         known = self._known(view, now, watch)
         plan = watch.lap("decide", make_plan(view, known, now, ids))
-        orders = watch.lap("orders", orders_of(plan, self._settings.budget, ids))
+        plan, orders = watch.lap("orders", release(plan, self._ordering(view, known, now), ids))
         self._store.journal.record(plan, orders)
         watch.lap("journal", None)
         for listener in self._listeners:
@@ -163,6 +159,10 @@ class PlanLoop:
         self.took = watch.took
         _log.info("plan", **summary(plan, orders), forecast_age_s=_ages(known.forecasts, now), took=watch.rounded())
         return plan
+
+    def _ordering(self, view: ClusterView, known: Known, now: float) -> Ordering:
+        weights = {t.name: t.weight * t.criticality for t in known.tiers.tiers.values()}
+        return Ordering({s.id: s for s in view.servers}, weights, self._sources.brakes(view, now))
 
     def _known(self, view: ClusterView, now: float, watch: "Stopwatch") -> Known:
         asked, policy = self._sources, self._sources.tiers()

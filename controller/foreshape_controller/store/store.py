@@ -25,6 +25,7 @@ from foreshape_controller.store.notices import Notices
 from foreshape_controller.store.policies import Policies
 from foreshape_controller.store.profiles import Profiles
 from foreshape_controller.store.recent import Recent
+from foreshape_controller.store.spending import Spending
 from foreshape_controller.store.reclaims import Reclaims
 from foreshape_controller.store.schema import meta
 from foreshape_controller.store.tier_factors import TierFactors
@@ -53,6 +54,7 @@ class Store:
         self.reclaims = Reclaims(db)
         self.notices = Notices(db)
         self.policies = Policies(db)
+        self.spending = Spending(db)
         self.levers = Levers(db)
         self.marks = Marks(db)
         self.tier_factors = TierFactors(db)
