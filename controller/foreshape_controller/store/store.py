@@ -29,6 +29,7 @@ from foreshape_controller.store.spending import Spending
 from foreshape_controller.store.reclaims import Reclaims
 from foreshape_controller.store.schema import meta
 from foreshape_controller.store.tier_factors import TierFactors
+from foreshape_controller.store.transfers import Transfers
 from foreshape_wire.order import Mode
 
 
@@ -53,6 +54,7 @@ class Store:
         self.profiles = Profiles(db)
         self.reclaims = Reclaims(db)
         self.notices = Notices(db)
+        self.transfers = Transfers(db)
         self.policies = Policies(db)
         self.spending = Spending(db)
         self.levers = Levers(db)
