@@ -188,7 +188,7 @@ class Cycle:
     def _authority(self) -> Authority:
         """By the controller's last word, and its clock as far as it was heard: what holds also while it is silent."""
         clock, memo = self._doors.clock, self._doors.spool.ledger.memo
-        now = clock.now() if self._timeline is None else self._timeline.now(clock.monotonic())
+        now = clock.now() + memo.ahead_s if self._timeline is None else self._timeline.now(clock.monotonic())
         return Authority(now=now, mode=memo.mode or Mode.OBSERVE, safe_mode=self._safe, guards=memo.guards)
 
     def _hold_caps(self, sights: dict[ServerId, Sight] | None, authority: Authority) -> None:
@@ -287,7 +287,7 @@ class Cycle:
         if self._safe:
             log.warning("controller answers again", after_s=round(monotonic - self._heard_at))
         self._heard_at, self._safe = monotonic, ""
-        self._doors.spool.remember(desired.mode, desired.guards)
+        self._doors.spool.remember(desired.mode, desired.guards, desired.issued_at - self._doors.clock.now())
         return desired
 
     def _send(self, row: Row) -> Desired:

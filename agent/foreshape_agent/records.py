@@ -54,6 +54,8 @@ class Memo(msgspec.Struct):
     mode: Mode | None = None
     """The host's mode by the last reply; None: the controller never answered."""
     guards: dict[ServerId, Guard] = {}
+    ahead_s: float = 0.0
+    """How far the controller's clock was ahead of ours, by its last reply: what ends by its clock ends in time after a restart, too."""
     taken: dict[str, float] = {}
     """``server/resource`` that Foreshape holds below its entitlement, and since when."""
     lent: dict[str, float] = {}

@@ -28,6 +28,7 @@ IN_MEMORY = "in memory"
 SETTLED_KEPT = 20_000
 QUARANTINED_KEPT = 100
 OUTCOMES_PER_REPORT = 500
+AHEAD_CLOSE_S = 5.0
 
 
 @dataclass
@@ -290,12 +291,12 @@ class Spool:
 
     # -- what a cut-off agent must still honour --------------------------------------------------------------
 
-    def remember(self, mode: Mode, guards: Iterable[Guard]) -> None:
+    def remember(self, mode: Mode, guards: Iterable[Guard], ahead_s: float = 0.0) -> None:
         """The last word of the controller; written only when it changes."""
         new = {g.server: g for g in guards}
         memo = self.ledger.memo
-        if memo.mode is not mode or memo.guards != new:
-            memo.mode, memo.guards = mode, new
+        if memo.mode is not mode or memo.guards != new or abs(memo.ahead_s - ahead_s) > AHEAD_CLOSE_S:
+            memo.mode, memo.guards, memo.ahead_s = mode, new, ahead_s
             self._write()
 
     def take(self, server: str, resource: str, at: float) -> None:
