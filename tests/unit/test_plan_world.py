@@ -21,7 +21,6 @@ from foreshape_controller.model.plan import Choice
 from foreshape_controller.model.server import ClusterView
 from foreshape_wire.ids import CauseKey
 from foreshape_wire.order import Mode
-from foreshape_wire.quantity import Size
 from foreshape_wire.reading import Capability, LeverName
 from long_support import LONG
 

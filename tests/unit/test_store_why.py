@@ -38,6 +38,12 @@ def test_without_a_forecast_it_says_that_nobody_looked_ahead():
     assert "Without a forecast" not in text
 
 
+def test_a_forecast_read_further_than_half_an_hour_says_how_far():
+    peak = PeakRange(median=1.2, wanted=1.9, quantile=0.95, source="net", reason="it won", age_s=3 * 86400, half_hours=1)
+    text = told(decision(T0, cpu=sizing("cpu", 1.0, 2.0, peak=peak)), [])
+    assert "Forecast: peak of the next 2 half-hours (a change takes that long) of 1.20 cores (median)" in text
+
+
 def test_a_hold_names_the_gates_that_stood_against_it():
     gates = (Gate(name="history", passed=False, detail="2 h of history, 24 h needed"), Gate(name="lever", passed=True, detail="balloon"))
     d = decision(T0, cpu=sizing("cpu", 1.0, 1.0), memory=sizing("memory", 1024.0, 1024.0, code="young", reason="too young", gates=gates))

@@ -5,11 +5,12 @@ from math import isfinite
 import numpy as np
 
 from foreshape_controller.decide.feedback import CAPPED, GRAIN, HALF_HOUR
-from foreshape_controller.decide.why import NAMES, amount, clock
+from foreshape_controller.decide.why import NAMES, clock
 from foreshape_controller.model.answers import AfterwardAnswer
 from foreshape_controller.model.forecast import NO_FORECAST
 from foreshape_controller.model.history import History
 from foreshape_controller.model.plan import Choice, Sizing
+from foreshape_controller.model.told import amount
 
 
 def window(at: float, step_s: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from foreshape_controller.model.answers import OrderAnswer
 from foreshape_controller.model.forecast import NO_FORECAST
 from foreshape_controller.model.plan import Choice, Decision, PeakRange, Sizing
+from foreshape_controller.model.told import amount
 from foreshape_wire.order import Mode, Order, Origin, Outcome
 
 NAMES = {"cpu": "CPU", "memory": "Memory"}
@@ -62,11 +63,6 @@ def clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def amount(resource: str, value: float) -> str:
-    """``1.5 cores``, ``2048 MiB``."""
-    return f"{value:.2f} cores" if resource == "cpu" else f"{value:.0f} MiB"
-
-
 def _resource(s: Sizing) -> Iterator[str]:
     have, target = amount(s.resource, s.allocation), amount(s.resource, s.target)
     move = f"stays at {have}" if s.choice is Choice.HOLD else f"{s.choice.value}s from {have} to {target}"
@@ -85,8 +81,10 @@ def _forecast(resource: str, p: PeakRange) -> str:
     if p.source == NO_FORECAST:
         return f"  Nobody looked ahead, [plan] forecast is off: {amount(resource, p.wanted)}, {p.reason}."
     factor = f" (room above the median × {p.headroom:.2f})" if abs(p.headroom - 1) > 5e-3 else ""
+    window = f" of the next {p.half_hours + 1} half-hours (a change takes that long)" if p.half_hours else ""
     return (
-        f"  Forecast: peak of {amount(resource, p.median)} (median), {amount(resource, p.wanted)} to be safe at {p.quantile:.0%}{factor}; "
+        f"  Forecast: peak{window} of {amount(resource, p.median)} (median), "
+        f"{amount(resource, p.wanted)} to be safe at {p.quantile:.0%}{factor}; "
         f"by {p.source} from {_age(p.age_s)} of history: {p.reason}."
     )
 
