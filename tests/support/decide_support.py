@@ -209,3 +209,6 @@ class MemoryStore:
 
     def recent_wanted(self, resource: str, since: float) -> dict[str, float]:
         return self.wanted.get(resource, {}) if self.wanted_at > since else {}
+
+    def wanted_since(self) -> float:
+        return 0.0

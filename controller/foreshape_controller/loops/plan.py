@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Protocol, TypeAlias, TypeVar
 
+import numpy as np
 import structlog
 
 from foreshape_controller.decide.known import Known, Limits
@@ -17,8 +18,9 @@ from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.loops.ahead import Ahead, Forecasts
 from foreshape_controller.model.brakes import Brakes
 from foreshape_controller.model.cap import Cap
+from foreshape_controller.model.columns import GROW, SHRINK
 from foreshape_controller.model.history import RESOURCES, History
-from foreshape_controller.model.plan import Choice, Plan
+from foreshape_controller.model.plan import Plan
 from foreshape_controller.model.server import ClusterView
 from foreshape_controller.model.tier import ResourceRules, Tier
 from foreshape_wire.ids import new_id
@@ -44,10 +46,19 @@ class PlanSettings:
     """From one plan to the next."""
     cpu_ratio: float = 4.0
     memory_reserved_mib: float = 512.0
+    host_risk: float = 0.01
+    migration_mib_s: float = 100.0
 
     @property
     def limits(self) -> Limits:
-        return Limits(self.stale_after_s, self.cpu_ratio, self.memory_reserved_mib, ahead_s=AHEAD_PLANS * self.interval_s)
+        return Limits(
+            stale_after_s=self.stale_after_s,
+            cpu_ratio=self.cpu_ratio,
+            memory_reserved_mib=self.memory_reserved_mib,
+            ahead_s=AHEAD_PLANS * self.interval_s,
+            host_risk=self.host_risk,
+            migration_mib_s=self.migration_mib_s,
+        )
 
 
 class _Inventory(Protocol):
@@ -65,6 +76,8 @@ class _Journal(Protocol):
     def record(self, plan: Plan, orders: tuple[Order, ...]) -> None: ...
 
     def recent_wanted(self, resource: str, since: float) -> dict[str, float]: ...
+
+    def wanted_since(self) -> float: ...
 
 
 class PlanStore(Protocol):
@@ -173,7 +186,7 @@ class PlanLoop:
             forecasts=ahead.servers,
             histories=watch.lap("histories", self._read(tiers, now)),
             tiers=policy,
-            held=watch.lap("held", {r: self._held(r, tiers, now) for r in RESOURCES}),
+            held=watch.lap("held", {r: self._held(r, tiers, view, now) for r in RESOURCES}),
             headroom={r: asked.headroom(r) for r in RESOURCES},
             limits=self._settings.limits,
             caps=asked.caps(view, now),
@@ -202,11 +215,16 @@ class PlanLoop:
     def _bins(self, hold_s: float) -> int:
         return max(WINDOW, ceil(hold_s / self._store.recent.step_s) + 1)
 
-    def _held(self, resource: str, tiers: TiersOf, now: float) -> Mapping[str, float]:
-        """The largest size wanted of each server within its own tier's hold time."""
+    def _held(self, resource: str, tiers: TiersOf, view: ClusterView, now: float) -> Mapping[str, float]:
+        """The largest size wanted of each server within its own tier's hold time; what it has counts while nobody knows that far back."""
         holds = {server: _rules(t, resource).hold_s for server, t in tiers.items()}
         recent = {hold: self._store.journal.recent_wanted(resource, now - hold) for hold in set(holds.values())}
-        return {server: recent[hold][server] for server, hold in holds.items() if server in recent[hold]}
+        held = {server: recent[hold][server] for server, hold in holds.items() if server in recent[hold]}
+        unknown = {hold for hold in recent if now - hold < self._store.journal.wanted_since()}
+        for s in view.servers if unknown else ():
+            if holds[s.id] in unknown:
+                held[s.id] = max(held.get(s.id, 0.0), s.allocation.cpu.cores if resource == "cpu" else s.allocation.memory.mib)
+        return held
 
 
 class Stopwatch:
@@ -245,15 +263,18 @@ def _told(listener: Listener, plan: Plan, orders: tuple[Order, ...], view: Clust
 
 def summary(plan: Plan, orders: tuple[Order, ...]) -> dict[str, object]:
     """One cycle in one line."""
-    sizings = [s for d in plan.decisions for s in (d.cpu, d.memory)]
-    held = Counter(s.code for s in sizings if s.choice is Choice.HOLD)
+    sizes = (plan.table.cpu, plan.table.memory)
+    held: Counter[str] = Counter()
+    for one in sizes:
+        codes, counts = np.unique(one.code[~one.moves], return_counts=True)
+        held.update({one.codes[code]: count for code, count in zip(codes.tolist(), counts.tolist(), strict=True)})
     return {
         "plan": plan.plan,
-        "decisions": len(plan.decisions),
-        "grows": sum(s.choice is Choice.GROW for s in sizings),
-        "shrinks": sum(s.choice is Choice.SHRINK for s in sizings),
+        "decisions": len(plan.table),
+        "grows": sum(int(np.count_nonzero(one.choice == GROW)) for one in sizes),
+        "shrinks": sum(int(np.count_nonzero(one.choice == SHRINK)) for one in sizes),
         "held": dict(sorted(held.items())),
-        "changed_by_forecast": sum(s.changed_by_forecast for s in sizings),
+        "changed_by_forecast": sum(int(np.count_nonzero(one.changed_by_forecast)) for one in sizes),
         "orders": len(orders),
         "notes": list(plan.notes),
     }

@@ -1,33 +1,27 @@
 """What was decided, ordered and done. Written before it is done: an order is in the journal before any agent can see it."""
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
+import numpy as np
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from foreshape_controller.errors import Invalid
 from foreshape_controller.model.answers import OrderAnswer
-from foreshape_controller.model.plan import Choice, Decision, Plan
+from foreshape_controller.model.plan import Decision, Plan
 from foreshape_controller.store import steering
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.orders import OrderState, Status, begin, tell
-from foreshape_controller.store.schema import counters, decisions, orders, outcomes, plans, servers, wanted
+from foreshape_controller.store.plans import Plans
+from foreshape_controller.store.schema import counters, orders, outcomes, servers
+from foreshape_controller.store.wishes import GIVEN, PLANNED, SLOT_S, Slot, Wishes
 from foreshape_wire.ids import HostName
 from foreshape_wire.order import Order, Origin, Outcome, Verdict
 
-SLOT_S = 300
-"""Grid of remembered wishes; finer where history's own grid is."""
-
-WANTED_KEPT_S = 3 * 86400.0
-"""Longer than any hold time."""
-
 _json = msgspec.json.Encoder()
-_decision = msgspec.json.Decoder(Decision)
 _order = msgspec.json.Decoder(Order)
 _outcome = msgspec.json.Decoder(Outcome)
-_notes = msgspec.json.Decoder(tuple[str, ...])
 
 
 class Journal:
@@ -35,9 +29,9 @@ class Journal:
 
     def __init__(self, db: Database, step_s: int = SLOT_S, raised_floor_s: float = 86400.0) -> None:
         self._db = db
-        self._slot_s = min(SLOT_S, step_s)
         self._raised_floor_s = raised_floor_s
-        self._want = db.upsert(wanted, ["slot", "server"], most=["cpu", "memory"])
+        self._plans = Plans(db)
+        self._wishes = Wishes(db, step_s)
         self._count = db.upsert(counters, ["name"], add=["value"])
 
     # --- writing ---
@@ -47,21 +41,16 @@ class Journal:
 
         Raises Invalid for an order without a decision in the plan: nothing is ordered that nobody decided.
         """
-        decided = {d.server: d for d in plan.decisions}
-        host_of = {server: d.host for server, d in decided.items()}
+        decided = _decided(plan, new)
         for order in new:
-            if order.server not in host_of:
+            if order.server not in decided:
                 raise Invalid(f"order {order.order} is for server {order.server}, of which plan {plan.plan} decided nothing")
         with self._db.write() as conn:
-            conn.execute(insert(plans), {"plan": plan.plan, "at": plan.at, "notes": _json.encode(plan.notes)})
-            self._write_decisions(conn, plan)
-            replaced = sum(
-                _write_order(conn, order, host_of[order.server], plan.at, _changes(order, decided[order.server])) for order in new
-            )
-            changed = sum(d.cpu.changed_by_forecast + d.memory.changed_by_forecast for d in plan.decisions)
-            self._add(
-                conn, {"decisions": len(plan.decisions), "orders": len(new), "orders_superseded": replaced, "changed_by_forecast": changed}
-            )
+            self._plans.write(conn, plan, list(decided.values()))
+            self._wishes.fold(conn, plan.at, PLANNED, _wished(plan))
+            _write_floors(conn, plan)
+            replaced = sum(_write_order(conn, order, decided[order.server], plan.at) for order in new)
+            self._add(conn, {"orders": len(new), "orders_superseded": replaced, **_counted(plan)})
 
     def settle(self, told: Iterable[Outcome], now: float, host: str | None = None) -> None:
         """Fold outcomes into their orders (``settle_in``), in a transaction of its own."""
@@ -94,14 +83,10 @@ class Journal:
     def tidy(self, now: float, hold_s: float, acting_s: float) -> None:
         """Delete what is older than its retention. The newest plan stays whole; open orders stay."""
         with self._db.write() as conn:
-            newest = select(plans.c.plan).order_by(plans.c.at.desc()).limit(1).scalar_subquery()
-            for acting, kept in ((False, hold_s), (True, acting_s)):
-                conn.execute(delete(decisions).where(decisions.c.acting == acting, decisions.c.at < now - kept, decisions.c.plan != newest))
-            conn.execute(delete(wanted).where(wanted.c.slot < now - WANTED_KEPT_S))
+            self._plans.tidy(conn, now, hold_s, acting_s)
+            self._wishes.tidy(conn, now)
             conn.execute(delete(orders).where(orders.c.issued_at < now - acting_s, orders.c.status != Status.OPEN.value))
             conn.execute(delete(outcomes).where(outcomes.c.at < now - acting_s))
-            orphan = ~exists().where(decisions.c.plan == plans.c.plan)
-            conn.execute(delete(plans).where(plans.c.at < now - hold_s, plans.c.plan != newest, orphan))
 
     # --- reading ---
 
@@ -112,29 +97,15 @@ class Journal:
 
     def latest_plan(self) -> Plan | None:
         """The newest plan, whole."""
-        with self._db.read() as conn:
-            row = conn.execute(select(plans).order_by(plans.c.at.desc(), plans.c.plan).limit(1)).one_or_none()
-            if row is None:
-                return None
-            found = conn.execute(select(decisions.c.data).where(decisions.c.plan == row.plan).order_by(decisions.c.id)).scalars().all()
-        return Plan(plan=row.plan, at=row.at, written=tuple(map(_read_decision, found)), notes=_notes.decode(row.notes))
+        return self._plans.latest()
 
     def decisions(self, server: str, *, at: float | None = None, limit: int = 5) -> tuple[Decision, ...]:
         """A server's decisions, newest first; with ``at``, those up to that instant."""
-        query = select(decisions.c.data).where(decisions.c.server == server)
-        if at is not None:
-            query = query.where(decisions.c.at <= at)
-        with self._db.read() as conn:
-            found = conn.execute(query.order_by(decisions.c.at.desc(), decisions.c.id.desc()).limit(limit)).scalars().all()
-        return tuple(map(_read_decision, found))
+        return self._plans.about(server, at, limit)
 
     def caused(self, cause: str) -> Decision | None:
         """The decision with this cause id; None where none is kept."""
-        stem = cause.removeprefix("cause-").rpartition("-")[0]
-        query = select(decisions.c.data).where(decisions.c.plan.in_([f"plan-{stem}", stem]))
-        with self._db.read() as conn:
-            found = map(_read_decision, conn.execute(query).scalars())
-            return next((d for d in found if d.cause == cause), None)
+        return self._plans.caused(cause)
 
     def orders(self, server: str, limit: int = 5, *, at: float | None = None) -> tuple[OrderAnswer, ...]:
         """A server's orders with what came of them, newest first."""
@@ -159,10 +130,11 @@ class Journal:
 
     def recent_wanted(self, resource: str, since: float) -> dict[str, float]:
         """The largest wish of each server since then: the hold time survives a restart. Exact to one slot, on the safe side."""
-        column = {"cpu": wanted.c.cpu, "memory": wanted.c.memory}[resource]
-        query = select(wanted.c.server, func.max(column)).where(wanted.c.slot > since - self._slot_s).group_by(wanted.c.server)
-        with self._db.read() as conn:
-            return {server: float(most) for server, most in conn.execute(query)}
+        return self._wishes.largest(resource, since)
+
+    def wanted_since(self) -> float:
+        """From when on wishes are known: an upgrade forgets earlier ones, and nobody can say then what was wanted before."""
+        return self._wishes.known_since()
 
     def counts(self) -> dict[str, int]:
         """Totals since the database was made: decisions, orders, orders_applied, orders_refused, orders_failed, orders_expired,
@@ -174,15 +146,6 @@ class Journal:
         return {**dict.fromkeys(_COUNTED, 0), **totals, "orders_open": open_now}
 
     # --- steps ---
-
-    def _write_decisions(self, conn: Connection, plan: Plan) -> None:
-        if not plan.decisions:
-            return
-        conn.execute(insert(decisions), [_decision_row(plan, d) for d in plan.decisions])
-        slot = int(plan.at // self._slot_s) * self._slot_s
-        self._want.run(conn, [(slot, d.server, d.cpu.wanted, d.memory.wanted) for d in plan.decisions])
-        floors = [{"of": d.server, "c": d.floor.cpu.cores, "m": d.floor.memory.mib} for d in plan.decisions]
-        conn.execute(_set_floor, floors)
 
     def _settle_order(self, conn: Connection, outcome: Outcome, now: float, host: str | None) -> bool:
         row = conn.execute(select(orders).where(orders.c.order == outcome.order)).one_or_none()
@@ -215,8 +178,8 @@ class Journal:
             return True
         if outcome.resource == "cpu" and outcome.verdict is Verdict.APPLIED:
             # as much as if a plan had wanted it: the next plan, which sees means over minutes, must not take it back at once
-            slot = int(min(outcome.at, now) // self._slot_s) * self._slot_s
-            self._want.run(conn, [(slot, outcome.server, outcome.after, 0.0)])
+            given = Slot((outcome.server,), np.array([outcome.after]), np.array([np.nan]))
+            self._wishes.fold(conn, min(outcome.at, now), GIVEN, given)
         if outcome.resource == "memory" and outcome.verdict in (Verdict.APPLIED, Verdict.PENDING):
             in_force, until = (row.raised_floor, row.raised_until) if row.raised_until and row.raised_until > now else (0.0, 0.0)
             # an agent whose clock is ahead must not bind the floor for as much longer; a late outcome not shorten it
@@ -247,15 +210,40 @@ _COUNTED = (
 _LOCAL = {Origin.REFLEX: "reflexes", Origin.STATIC: "statics", Origin.CAP: "cap_actions"}
 
 _set_floor = update(servers).where(servers.c.id == bindparam("of")).values(floor_cpu=bindparam("c"), floor_memory=bindparam("m"))
+_floors = select(servers.c.id, servers.c.floor_cpu, servers.c.floor_memory)
 
 
-def _decision_row(plan: Plan, d: Decision) -> dict[str, Any]:
-    acting = d.cpu.choice is not Choice.HOLD or d.memory.choice is not Choice.HOLD
-    return {"plan": plan.plan, "server": d.server, "at": d.at, "acting": acting, "data": zlib.compress(_json.encode(d), 1)}
+def _decided(plan: Plan, new: Sequence[Order]) -> Mapping[str, Decision]:
+    """Decisions about the servers that are ordered to change, in words."""
+    written: dict[str, Decision] = {d.server: d for d in plan.written}
+    found = {o.server: written.get(o.server) or plan.decision(o.server) for o in new}
+    return {server: d for server, d in found.items() if d is not None}
 
 
-def _read_decision(data: bytes) -> Decision:
-    return _decision.decode(zlib.decompress(data))
+def _wished(plan: Plan) -> Slot:
+    """What was wanted of everybody."""
+    table, written = plan.table, plan.written
+    cpu = np.append(table.cpu.wanted, [d.cpu.wanted for d in written])
+    memory = np.append(table.memory.wanted, [d.memory.wanted for d in written])
+    return Slot((*table.servers, *(d.server for d in written)), cpu, memory)
+
+
+def _write_floors(conn: Connection, plan: Plan) -> None:
+    """Floors in force, for the replies to agents; only those that are others than before: few are."""
+    table = plan.table
+    told: dict[str, tuple[float, float]] = {d.server: (d.floor.cpu.cores, d.floor.memory.mib) for d in plan.written}
+    told |= zip(table.servers, zip(table.cpu.floor.tolist(), table.memory.floor.tolist(), strict=True), strict=True)
+    known = {row.id: (row.floor_cpu, row.floor_memory) for row in conn.execute(_floors)}
+    changed = [{"of": s, "c": c, "m": m} for s, (c, m) in told.items() if s in known and known[s] != (c, m)]
+    if changed:
+        conn.execute(_set_floor, changed)
+
+
+def _counted(plan: Plan) -> Mapping[str, int]:
+    written, table = plan.written, plan.table
+    changed = sum(d.cpu.changed_by_forecast + d.memory.changed_by_forecast for d in written)
+    changed += int(np.count_nonzero(table.cpu.changed_by_forecast)) + int(np.count_nonzero(table.memory.changed_by_forecast))
+    return {"decisions": len(written) + len(table), "changed_by_forecast": changed}
 
 
 def _changes(order: Order, decision: Decision) -> tuple[float | None, float | None]:
@@ -264,20 +252,21 @@ def _changes(order: Order, decision: Decision) -> tuple[float | None, float | No
     return cpu, None if order.memory is None else order.memory.mib - decision.memory.allocation
 
 
-def _write_order(conn: Connection, order: Order, host: str, now: float, changes: tuple[float | None, float | None]) -> int:
+def _write_order(conn: Connection, order: Order, decision: Decision, now: float) -> int:
     """Open an order; returns how many it superseded (none or one)."""
     open_one = (orders.c.server == order.server, orders.c.status == Status.OPEN.value)
     replaced = conn.execute(update(orders).where(*open_one).values(status=Status.SUPERSEDED.value, closed_at=now)).rowcount
+    cpu, memory = _changes(order, decision)
     row = {
         "order": order.order,
         "plan": order.plan,
         "server": order.server,
-        "host": host,
+        "host": decision.host,
         "status": begin(order).status.value,
         "issued_at": order.issued_at,
         "expires_at": order.expires_at,
-        "cpu_change": changes[0],
-        "memory_change": changes[1],
+        "cpu_change": cpu,
+        "memory_change": memory,
         "data": _json.encode(order),
     }
     conn.execute(insert(orders), row)

@@ -170,16 +170,6 @@ decisions = Table(
     Index("decisions_by_age", "acting", "at"),
 )
 
-wanted = Table(
-    "wanted",
-    metadata,
-    Column("slot", BigInteger, primary_key=True, autoincrement=False),  # start of five minutes
-    Column("server", String(64), primary_key=True),
-    Column("cpu", Float, nullable=False),  # the largest that a decision wanted in these minutes
-    Column("memory", Float, nullable=False),
-    sqlite_with_rowid=False,
-)
-
 orders = Table(
     "orders",
     metadata,
@@ -324,15 +314,17 @@ plan_tables = Table(
     "plan_tables",  # all decisions of one plan as columns, a part per thousand servers
     metadata,
     Column("plan", String(64), primary_key=True),
-    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False),  # hash of a server modulo their number
+    Column("parts", Integer, nullable=False),
     Column("at", Float, nullable=False, index=True),
     Column("data", LargeBinary, nullable=False),
 )
 
 wishes = Table(
-    "wishes",  # the largest size that plans of five minutes wanted, all servers in one row
+    "wishes",  # the largest size that was wanted in five minutes, all servers in one row
     metadata,
-    Column("slot", BigInteger, primary_key=True, autoincrement=False),
+    Column("slot", BigInteger, primary_key=True, autoincrement=False),  # its start
+    Column("kind", String(8), primary_key=True),  # plan; reflex: what agents gave back by themselves
     Column("data", LargeBinary, nullable=False),
 )
 

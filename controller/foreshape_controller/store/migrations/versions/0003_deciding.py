@@ -1,5 +1,7 @@
 """Deciding: plans as columns, caps, reclamation, notices, transfers, needs, halts, marks of tiers."""
 
+import time
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -13,6 +15,7 @@ def upgrade() -> None:
     No server has a tier of its own yet: what stands there is the default of a column that nobody could set.
     """
     op.execute("UPDATE servers SET tier = ''")
+    _forget_wishes()
     op.add_column("modes", sa.Column("before", sa.String(length=16), nullable=True))
     op.add_column("orders", sa.Column("cpu_change", sa.Float(), nullable=True))
     op.add_column("orders", sa.Column("memory_change", sa.Float(), nullable=True))
@@ -22,6 +25,7 @@ def upgrade() -> None:
         "plan_tables",
         sa.Column("plan", sa.String(length=64), nullable=False),
         sa.Column("part", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("parts", sa.Integer(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("plan", "part"),
@@ -30,8 +34,9 @@ def upgrade() -> None:
     op.create_table(
         "wishes",
         sa.Column("slot", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=8), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("slot"),
+        sa.PrimaryKeyConstraint("slot", "kind"),
     )
     op.create_table(
         "caps",
@@ -131,3 +136,14 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("tier", "resource"),
     )
+
+
+def _forget_wishes() -> None:
+    """Wishes have a form of their own now, and what was wanted before is not carried over.
+
+    So that no hold time is cut short: the time of the upgrade is noted, and until a tier's hold time has passed since then, plans take
+    what a server has as what was wanted of it. Nothing shrinks in that time; growth goes on.
+    """
+    if op.get_bind().execute(sa.text("SELECT 1 FROM wanted LIMIT 1")).first() is not None:
+        op.bulk_insert(sa.table("meta", sa.column("name"), sa.column("value")), [{"name": "wishes_since", "value": str(time.time())}])
+    op.drop_table("wanted")
