@@ -1,21 +1,16 @@
-"""What would have been allocated: simple policies that Foreshape is compared with, and Foreshape's own rules, over past demand.
+"""What would have been allocated by the simple policies that Foreshape is compared with, over past demand.
 
-Every policy decides each half-hour from what came before, and resizes by the same rules: up at once, down only if more than
-the dead band smaller, memory after a hold.
+Every one decides each half-hour from what came before, and resizes by the same rules: up at once, down only if more than the
+dead band smaller, memory after a hold. A gap holds the last value that was seen.
 """
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from foreshape_controller.decide.facts import Facts, Levers, Peaks, Rules, Seen
-from foreshape_controller.decide.peak import peaks
-from foreshape_controller.decide.size import decide_sizes
 from foreshape_controller.forecast.quantiles import window_max
-from foreshape_controller.model.forecast import Predictor
-from foreshape_controller.model.history import Floats, History
-from foreshape_controller.model.tier import Tier
+from foreshape_controller.model.history import BINS_PER_DAY, Floats
 
 EVERY = 6
 """Bins between two decisions."""
@@ -34,10 +29,26 @@ class Terms:
 
 TERMS = {"cpu": Terms(granule=0.05, floor=0.1, hold=1), "memory": Terms(granule=64.0, floor=256.0, hold=12)}
 
+VPA_LEVEL, VPA_HALF_LIFE = 0.95, BINS_PER_DAY
+"""Kubernetes' vertical autoscaler sizes by a quantile of a histogram that forgets: half of the weight a day."""
+
+VPA_PAST = 14 * BINS_PER_DAY
+"""Bins that its histogram is filled from."""
+
+EDGES = np.concatenate([[0.0], np.geomspace(0.002, 1.6, 120)])
+"""Upper ends of its buckets, as shares of the entitlement: about 5.8 % apart."""
+
 
 def static(entitlement: Floats, bins: int) -> Floats:
     """The flavor, always."""
     return np.repeat(entitlement[:, None], bins, axis=1)
+
+
+def filled(demand: Floats) -> Floats:
+    """Gaps hold the last value; NaN only where nothing was seen before."""
+    at = np.maximum.accumulate(np.where(np.isfinite(demand), np.arange(demand.shape[1]), 0), axis=1)
+    held: Floats = np.take_along_axis(demand, at, axis=1)
+    return held
 
 
 def moving_max(demand: Floats, entitlement: Floats, start: int, window: int, multiplier: float, terms: Terms) -> Floats:
@@ -46,10 +57,42 @@ def moving_max(demand: Floats, entitlement: Floats, start: int, window: int, mul
 
 
 def past_peaks(demand: Floats, start: int, window: int) -> Floats:
-    """[n, decisions]: the largest demand of the window before each decision; NaN where it saw nothing."""
-    padded = np.pad(demand, ((0, 0), (window, 0)), constant_values=np.nan)
+    """[n, decisions]: the largest demand of the window before each decision; NaN where nothing was seen yet."""
+    padded = np.pad(filled(demand), ((0, 0), (window, 0)), constant_values=np.nan)
     peaks = window_max(padded.astype(np.float32), window)  # column b covers bins b − window … b − 1
     return peaks[:, start : demand.shape[1] : EVERY]
+
+
+def future_peaks(demand: Floats, start: int) -> Floats:
+    """[n, decisions]: the largest demand until the next decision, which nobody can know; gaps want nothing."""
+    bins = -(-(demand.shape[1] - start) // EVERY) * EVERY
+    known = np.full((len(demand), bins), np.nan, np.float32)
+    known[:, : demand.shape[1] - start] = demand[:, start:]
+    peaks: Floats = np.nan_to_num(known).reshape(len(demand), -1, EVERY).max(axis=2)
+    return peaks
+
+
+def decayed_quantiles(demand: Floats, entitlement: Floats, start: int, level: float = VPA_LEVEL) -> Floats:
+    """[n, decisions]: a quantile of past demand whose weight halves each day, to the upper end of its bucket (VPA-like)."""
+    seen = filled(demand)
+    sold = np.where(entitlement > 0, entitlement, 1.0)
+    bucket = np.minimum(np.searchsorted(EDGES, np.nan_to_num(seen / sold[:, None])), len(EDGES) - 1)
+    weight = np.zeros((len(demand), len(EDGES)))
+    rows, first = np.arange(len(demand)), max(0, start - VPA_PAST)
+    found = []
+    for b in range(first, demand.shape[1]):
+        if b >= start and (b - start) % EVERY == 0:
+            found.append(_at_level(weight, level) * entitlement)
+        # Newer bins weigh more, instead of all older ones less: one addition a series, not one a bucket.
+        weight[rows, bucket[:, b]] += np.where(np.isfinite(seen[:, b]), 2.0 ** ((b - first) / VPA_HALF_LIFE), 0.0)
+    return np.stack(found, axis=1).astype(np.float32)
+
+
+def _at_level(weight: npt.NDArray[np.float64], level: float) -> npt.NDArray[np.float64]:
+    """[n]: edge of the bucket that the quantile lies in; NaN where nothing was seen."""
+    total = weight.sum(axis=1)
+    at = (np.cumsum(weight, axis=1) >= level * total[:, None]).argmax(axis=1)
+    return np.where(total > 0, EDGES[at], np.nan)
 
 
 def resized(wanted: Floats, entitlement: Floats, terms: Terms) -> Floats:
@@ -69,74 +112,3 @@ def _held(target: Floats, hold: int) -> Floats:
     """The largest of the last ``hold`` targets at each decision."""
     padded = np.pad(target, ((0, 0), (hold - 1, 0)), mode="edge")
     return window_max(padded.astype(np.float32), hold)
-
-
-# -- Foreshape's own rules --------------------------------------------------------------------------------------------
-
-
-def foreshape(history: History, start: int, tier: Tier, predictor: Predictor) -> Floats:
-    """What forecasts and decide.size would have allocated from bin ``start`` on: [n, bins − start]. Begins at the entitlement."""
-    rules = tier.cpu if history.resource == "cpu" else tier.memory
-    now = history.entitlement.astype(np.float32)
-    held: deque[Floats] = deque(maxlen=max(1, int(rules.hold_s / history.step_s / EVERY)))
-    columns = []
-    for b in range(start, history.bins, EVERY):
-        now, wanted = _decided(_until(history, b), now, held, tier, predictor)
-        held.append(wanted)
-        columns.append(now)
-    return np.repeat(np.stack(columns, axis=1), EVERY, axis=1)[:, : history.bins - start]
-
-
-def _until(history: History, bins: int) -> History:
-    cut = {name: getattr(history, name)[:, :bins] for name in ("mean", "max", "coverage", "censored")}
-    return History(
-        resource=history.resource,
-        series=history.series,
-        start=history.start,
-        entitlement=history.entitlement,
-        first_seen=history.first_seen,
-        step_s=history.step_s,
-        **cut,
-    )
-
-
-def _decided(past: History, now: Floats, held: "deque[Floats]", tier: Tier, predictor: Predictor) -> tuple[Floats, Floats]:
-    """Targets and wanted sizes of all series at the end of their past: [n], [n]."""
-    rules = Rules.of([tier], [0] * len(now), past.resource)
-    forecast, until = predictor.predict(past, past.until), np.full(len(now), float(past.until))
-    looked = peaks(forecast, np.arange(len(now)), rules.quantile, rules.headroom, until, past.until)
-    found = decide_sizes(_facts(past, now, looked, held, rules), rules)
-    return found.target.astype(np.float32), found.wanted.astype(np.float32)
-
-
-def _facts(past: History, now: Floats, looked: Peaks, held: "deque[Floats]", rules: Rules) -> Facts:
-    """One lever without gaps, up to what was sold."""
-    sold, terms = past.entitlement.astype(np.float64), TERMS[past.resource]
-    one = np.ones((1, len(sold)))
-    return Facts.plain(
-        past.resource,
-        terms.granule,
-        now.astype(np.float64),
-        entitlement=sold,
-        ceiling=sold,
-        levers=Levers(one > 0, np.minimum(terms.floor, sold)[None], sold[None], terms.granule * one),
-        peak=looked,
-        seen=_seen(past, now, rules),
-        held=np.max(held, axis=0).astype(np.float64) if held else np.full(len(sold), np.nan),
-    )
-
-
-def _seen(past: History, now: Floats, rules: Rules) -> Seen:
-    """What would have been measured: a bin above the allocation is censored."""
-    hold = int(rules.hold_s[0] / past.step_s) + 1
-    window = np.fmax.reduce(past.max[:, -EVERY:], axis=1, initial=np.nan).astype(np.float64)
-    return Seen(
-        window_peak=window,
-        hold_peak=np.fmax.reduce(past.mean[:, -hold:], axis=1, initial=np.nan).astype(np.float64),
-        hold_max=np.fmax.reduce(past.max[:, -hold:], axis=1, initial=np.nan).astype(np.float64),
-        latest=past.mean[:, -1].astype(np.float64),
-        censored=np.nan_to_num(window) > now,
-        confidence=np.ones(len(now)),
-        age_s=past.until - past.first_seen,
-        overhead=np.zeros(len(now)),
-    )
