@@ -13,7 +13,7 @@ from foreshape_controller.forecast.anomaly import detect, masked, widen
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.runs import find
 from foreshape_controller.forecast.tails import limits
-from foreshape_controller.model.anomaly import Finding, Findings, Kind
+from foreshape_controller.model.anomaly import Finding, Findings, Kind, left_habits
 from foreshape_controller.model.forecast import HEADS, LEVELS
 from foreshape_controller.model.history import BINS_PER_DAY
 
@@ -297,3 +297,11 @@ def test_nab_series_alarm_rarely_and_more_often_where_people_saw_something():
     assert hit >= 12
     assert outside / months <= 1.5
     assert inside / (inside + outside) >= 0.4
+
+
+def test_what_lasts_for_longer_than_a_day_is_no_longer_odd():
+    def found(series, resource, since):
+        return Finding(series, resource, Kind.FLAT, since, None, since + 300, 1.0, 0.5, 1.0)
+
+    going = [found("a", "cpu", 100), found("b", "cpu", 90_000), found("b", "memory", 90_000)]
+    assert left_habits(going, since=100) == {"cpu": frozenset({"b"}), "memory": frozenset({"b"})}
