@@ -11,6 +11,7 @@ from foreshape_controller.api import learning, present
 from foreshape_controller.api.auth import operator
 from foreshape_controller.api.services import Services
 from foreshape_controller.api.tiers import tier_names
+from foreshape_controller.decide.proof import DAY_S, alarm, changed_share
 from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.model.answers import (
     ForecastAnswer,
@@ -24,6 +25,7 @@ from foreshape_controller.model.answers import (
 from foreshape_controller.model.history import WATCHED
 from foreshape_controller.model.server import ClusterView
 from foreshape_controller.store.inventory import HostDetail
+from foreshape_controller.store.marks import added
 from foreshape_controller.store.modes import ModeSet
 from foreshape_wire.order import Mode
 
@@ -85,8 +87,12 @@ def plan(services: NamedDependency[Services]) -> PlanAnswer:
 
 @get("/summary", sync_to_thread=True)
 def summary(services: NamedDependency[Services]) -> SummaryAnswer:
-    settings = services.settings
-    return present.summary(_view(services), services.store.journal.counts(), settings.plan.stale_after_s, simulated=settings.simulated)
+    settings, store, now = services.settings, services.store, services.clock()
+    answer = present.summary(_view(services), store.journal.counts(), settings.plan.stale_after_s, simulated=settings.simulated)
+    day = added(store.marks.between(now - DAY_S, now))
+    answer.changed_share_24h = changed_share(day)
+    answer.alarm = alarm(day, forecasts_on=settings.plan.forecast != "off")
+    return answer
 
 
 @get("/mode", sync_to_thread=True)

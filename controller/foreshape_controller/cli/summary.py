@@ -6,6 +6,10 @@ from typing import Any
 from foreshape_controller.cli.view import ShowView, amounts
 
 
+def _share(share: float | None) -> str:
+    return "" if share is None else f", {100 * share:.1f} % in the last day"
+
+
 class Summary(ShowView):
     """Show the whole fleet: demand, allocation, entitlement, decisions and orders."""
 
@@ -18,11 +22,14 @@ class Summary(ShowView):
             lambda r: amounts(*(r[f"memory_{k}_mib"] / 1024 for k in ("demand", "allocated", "entitled")), digits=1),
         ),
         ("Decisions", lambda r: r["decisions"]),
-        ("Changed by the forecast", lambda r: r["decisions_changed_by_forecast"]),
+        ("Changed by the forecast", lambda r: f"{r['decisions_changed_by_forecast']}{_share(r['changed_share_24h'])}"),
         ("Orders", lambda r: f"{r['orders']}: {r['orders_applied']} applied, {r['orders_refused']} refused, {r['orders_failed']} failed"),
         ("Reflexes", lambda r: r["reflexes"]),
         ("Simulated", lambda r: "yes" if r["simulated"] else "no"),
     )
 
     def ask(self, parsed: Namespace) -> Any:  # noqa: ARG002 - no arguments
-        return self.app.client.get("/v1/summary")
+        answer = self.app.client.get("/v1/summary")
+        if answer["alarm"]:
+            self.app.stderr.write(f"ALARM: {answer['alarm']}\n")
+        return answer

@@ -26,7 +26,7 @@ from foreshape_controller.decide.feedback import (
 from foreshape_controller.decide.proof import alarm
 from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.log import get_logger
-from foreshape_controller.model.columns import CODE, CODES, GROW, SHRINK, PlanTable, Sizes
+from foreshape_controller.model.columns import CODES, GROW, SHRINK, PlanTable, Sizes
 from foreshape_controller.model.history import RESOURCES, History
 from foreshape_controller.model.mark import Factors, Mark
 from foreshape_controller.model.tier import Tier
@@ -54,10 +54,12 @@ DAY_S = 86400.0
 ALARM_EVERY_S = 3600.0
 
 
-class _Journal(Protocol):
-    def tables(self, since: float, until: float) -> Iterator[PlanTable]:
+class _Decided(Protocol):
+    def between(self, since: float, until: float) -> Iterator[PlanTable]:
         """Plans made in (since, until], the oldest first."""
         ...
+
+    def newest(self, until: float, since: float) -> PlanTable | None: ...
 
 
 class _Histories(Protocol):
@@ -70,7 +72,7 @@ class FeedbackStore(Protocol):
     """The part of the store that feedback needs."""
 
     @property
-    def journal(self) -> _Journal: ...
+    def decided(self) -> _Decided: ...
 
     @property
     def history(self) -> _Histories: ...
@@ -177,11 +179,13 @@ class Feedback:
         newest: PlanTable | None = None
         moves: dict[str, dict[tuple[int, str], _Move]] = {r: {} for r in RESOURCES}
         counted: dict[tuple[str, str], Mark] = {}
-        for table in self._store.journal.tables(since, until):
+        for table in self._store.decided.between(since, until):
             newest = table
             for resource in RESOURCES:
                 _note_moves(moves[resource], table, table.sizes(resource))
                 _count(counted, table, resource)
+        if newest is None:  # the controller was away: what it decided last was in force all the same
+            newest = self._store.decided.newest(until, until - CATCH_UP_S)
         return None if newest is None else _Half(newest, moves, counted)
 
     def _came(self, resource: str, start: int, before: _Half) -> dict[str, Mark]:
@@ -215,7 +219,7 @@ class Feedback:
         return InForce(
             tier=tier,
             choice=sizes.choice.astype(np.intp),
-            acting=np.array([m == "act" for m in table.modes], np.bool_) & (sizes.code != CODE["no_lever"]),
+            acting=np.array([m == "act" for m in table.modes], np.bool_) & ~_coded(sizes, "no_lever"),
             frozen=_frozen(sizes),
             allocation=sizes.allocation.astype(np.float32),
             predicted=sizes.inputs.get("peak_wanted", sizes.wanted).astype(np.float32),
@@ -263,12 +267,17 @@ class Feedback:
 
 
 _NEVER = Factors(at=float("-inf"))
-_STOPS = [CODE[name] for name in ("no_forecast", "odd_data", "stale", "safe_mode", "migrating", "busy", "not_running")]
+_STOPS = frozenset({"no_forecast", "odd_data", "stale", "safe_mode", "migrating", "busy", "not_running"})
 
 
 def _frozen(sizes: Sizes) -> Flags:
-    """[n] nothing could be decided; codes that follow the known ones are halts'."""
-    return np.asarray(np.isin(sizes.code, _STOPS) | (sizes.code >= len(CODES)))
+    """[n] nothing could be decided; codes that the size rule does not know are halts'."""
+    return _coded(sizes, *(name for name in sizes.codes if name in _STOPS or name not in CODES))
+
+
+def _coded(sizes: Sizes, *names: str) -> Flags:
+    """[n] whose reason code is one of these; a stored plan has a table of codes of its own."""
+    return np.asarray(np.isin(sizes.code, [k for k, name in enumerate(sizes.codes) if name in names]))
 
 
 def _fold(totals: dict[tuple[str, str], Mark], key: tuple[str, str], mark: Mark) -> None:

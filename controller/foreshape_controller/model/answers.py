@@ -91,16 +91,70 @@ class SeriesForecastAnswer(msgspec.Struct, kw_only=True):
 
 
 class SegmentAnswer(msgspec.Struct, kw_only=True):
-    """``GET /v1/segments``: each segment, its members, and what it is expected to want; null where there is no forecast yet."""
+    """``GET /v1/segments``: what each segment's servers want, have and were sold together, and what is expected of them."""
 
     name: str
     servers: int
-    cpu_cores: float | None
-    """Median of the next 30 minutes."""
-    cpu_peak24h_q95_cores: float | None
-    memory_mib: float | None
-    memory_peak24h_q95_mib: float | None
+    hosts: int
+    cpu: "SegmentAmounts"
+    """Cores."""
+    memory: "SegmentAmounts"
+    """MiB."""
     origin: float | None
+    """When it was forecast; null: not yet."""
+
+
+class SegmentAmounts(msgspec.Struct, kw_only=True):
+    """One resource of one segment."""
+
+    demand: float
+    allocated: float
+    floor: float
+    """Sum of the floors in force."""
+    entitled: float
+    capacity: float
+    """Its part of what its hosts may hand out, by what was sold there."""
+    room: float
+    """All that its hosts may hand out."""
+    slack: float | None
+    """Part of what it has that it does not want now, 0..1; null where it has nothing."""
+    ahead: float | None
+    """Median of the next 30 minutes."""
+    peak24h_q95: float | None
+
+
+class SegmentReportAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/segments/report?since_s=SECONDS``: who gave and who got on hosts that were short."""
+
+    since: float
+    until: float
+    transfers: tuple["TransferAnswer", ...]
+    """The largest first."""
+    balances: tuple["BalanceAnswer", ...]
+
+
+class TransferAnswer(msgspec.Struct, kw_only=True):
+    """What one segment gave another, or one tier where servers are in no segment."""
+
+    giver: str
+    taker: str
+    resource: str
+    unit: str
+    amount: float
+    """What plans took for the other, added up."""
+    times: int
+    hosts: int
+    last_at: float
+
+
+class BalanceAnswer(msgspec.Struct, kw_only=True):
+    """What one of them gave and got altogether."""
+
+    party: str
+    resource: str
+    unit: str
+    gave: float
+    got: float
 
 
 class OrderAnswer(msgspec.Struct, kw_only=True):
@@ -304,6 +358,10 @@ class SummaryAnswer(msgspec.Struct, kw_only=True):
     reflexes: int
     decisions_changed_by_forecast: int
     simulated: bool
+    changed_share_24h: float | None = None
+    """Share of the last day's decisions, per resource, that the forecast changed; None: none is judged yet."""
+    alarm: str = ""
+    """Why somebody should look: forecasts are on, and change nothing."""
 
 
 class TierAnswer(msgspec.Struct, kw_only=True):

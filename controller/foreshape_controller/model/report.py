@@ -76,6 +76,8 @@ class TierReportAnswer(msgspec.Struct, kw_only=True):
     since: float
     until: float
     """End of the last half-hour that was judged."""
+    step_s: int
+    """Width of a bin."""
     alarm: str
     """Empty, or why somebody should look."""
     changed_share: float | None
