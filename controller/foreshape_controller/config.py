@@ -111,6 +111,17 @@ class PlanSettings:
         4.0, "cores per CPU", "Cores that may be allocated per CPU of a host, all its servers together.", min=0.1, max=64
     )
     memory_reserved_mib: float = _option(512.0, "MiB", "Memory of each host that no server gets.", min=0, max=1048576)
+    host_risk: float = _option(
+        0.01,
+        "share",
+        "Chance with which the demand on a host may exceed what it has, by the host's own forecast. Above it growth of lower tiers "
+        "waits, and a migration is asked for.",
+        min=0.01,
+        max=0.5,
+    )
+    migration_mib_s: float = _option(
+        100.0, "MiB per second", "How fast a migration copies memory: what deadlines of migrations are reckoned by.", min=1, max=100000
+    )
     tiers_file: str = _option("/etc/foreshape/tiers.yaml", "path", "SLA tiers: quantiles, floors, weights. Empty: the built-in tiers.")
     segments_file: str = _option(
         "/etc/foreshape/segments.yaml",

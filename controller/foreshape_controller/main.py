@@ -40,6 +40,7 @@ from foreshape_controller.loops.policy import Policy
 from foreshape_controller.loops.reclaim import ReclaimLoop, Terms
 from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.model.anomaly import left_habits
+from foreshape_controller.loops.shortage import Shortage
 from foreshape_controller.model.forecast import Predictor
 from foreshape_controller.notify import notify, watchdog_s
 from foreshape_controller.store import Store
@@ -88,6 +89,8 @@ class Program:
         self.store.reclaims.tidy(now - s.reclaim.kept_days * 86400.0)
         self.store.notices.tidy(now - s.reclaim.kept_days * 86400.0)
         self.store.marks.tidy(now - s.feedback.kept_days * 86400.0)
+        self.store.needs.tidy(now - s.journal.acting_retention_days * 86400.0)
+        self.store.transfers.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.journal.tidy(now, s.journal.hold_retention_h * 3600.0, s.journal.acting_retention_days * 86400.0)
 
 
@@ -128,7 +131,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         last_shrunk=store.levers.shrunk,
         agreed=store.reclaims.floors,
     )
-    plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding,))
+    shortage = Shortage(store, settings.plan.order_ttl_s)
+    plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding, shortage))
     reclaim = ReclaimLoop(store, sources.tiers, calendar, sources.leads, _reclaiming(settings, segments))
     app = create_app(
         Services(

@@ -41,3 +41,14 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     candidates: tuple[Candidate, ...]
     """In the order in which tiers are moved, the best relief first."""
     reason: str
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """A need as it is kept."""
+
+    need: Need
+    """As it was seen last."""
+    since: float
+    """When it was first seen."""
+    closed_at: float | None = None
+    closed_why: str = ""

@@ -382,12 +382,26 @@ transfers = Table(
 needs = Table(
     "needs",  # what no sharing could meet: somebody has to leave the host by then
     metadata,
-    Column("host", String(255), primary_key=True),
-    Column("resource", String(16), primary_key=True),
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("host", String(255), nullable=False),
+    Column("resource", String(16), nullable=False),
     Column("since", Float, nullable=False),
     Column("deadline", Float, nullable=False),
     Column("amount", Float, nullable=False),
+    Column("closed_at", Float, index=True),
+    Column("closed_why", Text, nullable=False, server_default=""),
     Column("data", LargeBinary, nullable=False),
+    # The database itself refuses a second open need of a host.
+    Index("one_open_need", "host", "resource", unique=True, sqlite_where=text("closed_at IS NULL"), postgresql_where=text("closed_at IS NULL")),
+)
+
+shares = Table(
+    "shares",  # CPU of servers on hosts that are short, as the newest plan says: their agents give no more by themselves
+    metadata,
+    Column("server", String(64), primary_key=True),
+    Column("host", String(255), nullable=False, index=True),
+    Column("cores", Float, nullable=False),
+    Column("until", Float, nullable=False),
 )
 
 halts = Table(

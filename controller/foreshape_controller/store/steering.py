@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, select
 from foreshape_controller.store.modes import Levels
 from foreshape_controller.store.orders import Status
 from foreshape_controller.store.schema import orders, servers
+from foreshape_controller.store.shares import of_host
 from foreshape_wire.ids import HostName, ServerId
 from foreshape_wire.order import Guard, Mode, Order
 from foreshape_wire.quantity import Cores, Memory, Size
@@ -60,10 +61,12 @@ def steer(conn: Connection, levels: Levels, host: HostName, now: float) -> Steer
     rows = conn.execute(_reported, {"host": host}).all()
     projects = {row[0]: row[1] for row in rows}
     acting = frozenset(server for server, project in projects.items() if levels.effective(host, project, server) is Mode.ACT)
+    shares = of_host(conn, host, now)
+    guards = (_guard(row[0], row[2], _memory_floor(row[3], row[7], row[8], now), *row[4:6]) for row in rows)
     return Steering(
         mode=levels.effective(host),
         orders=tuple(o for o in open_orders(conn, host, now) if o.server in acting),
-        guards=tuple(g for row in rows if (g := _guard(row[0], row[2], _memory_floor(row[3], row[7], row[8], now), *row[4:6])) is not None),
+        guards=tuple(msgspec.structs.replace(g, share=shares[g.server]) if g.server in shares else g for g in guards if g is not None),
         cards_wanted=any(row[6] != host for row in rows),
         acting=acting,
     )

@@ -21,6 +21,7 @@ from foreshape_controller.store.levers import Levers
 from foreshape_controller.store.marks import Marks
 from foreshape_controller.store.migrate import upgrade
 from foreshape_controller.store.modes import Modes
+from foreshape_controller.store.needs import Needs
 from foreshape_controller.store.notices import Notices
 from foreshape_controller.store.policies import Policies
 from foreshape_controller.store.profiles import Profiles
@@ -28,6 +29,7 @@ from foreshape_controller.store.recent import Recent
 from foreshape_controller.store.spending import Spending
 from foreshape_controller.store.reclaims import Reclaims
 from foreshape_controller.store.schema import meta
+from foreshape_controller.store.shares import Shares
 from foreshape_controller.store.tier_factors import TierFactors
 from foreshape_controller.store.transfers import Transfers
 from foreshape_wire.order import Mode
@@ -55,6 +57,8 @@ class Store:
         self.reclaims = Reclaims(db)
         self.notices = Notices(db)
         self.transfers = Transfers(db)
+        self.needs = Needs(db)
+        self.shares = Shares(db)
         self.policies = Policies(db)
         self.spending = Spending(db)
         self.levers = Levers(db)

@@ -97,9 +97,23 @@ def upgrade() -> None:
         sa.Column("since", sa.Float(), nullable=False),
         sa.Column("deadline", sa.Float(), nullable=False),
         sa.Column("amount", sa.Float(), nullable=False),
+        sa.Column("closed_at", sa.Float(), nullable=True),
+        sa.Column("closed_why", sa.Text(), server_default="", nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("host", "resource"),
+        sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index(op.f("ix_needs_closed_at"), "needs", ["closed_at"], unique=False)
+    open_ones = sa.text("closed_at IS NULL")
+    op.create_index("one_open_need", "needs", ["host", "resource"], unique=True, sqlite_where=open_ones, postgresql_where=open_ones)
+    op.create_table(
+        "shares",
+        sa.Column("server", sa.String(length=64), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("cores", sa.Float(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("server"),
+    )
+    op.create_index(op.f("ix_shares_host"), "shares", ["host"], unique=False)
     op.create_table(
         "halts",
         sa.Column("scope", sa.String(length=300), nullable=False),
