@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from foreshape_controller.decide.headroom import HeadroomRule, Window, adapt, at_quantile, wanted
+from foreshape_controller.decide.headroom import HeadroomRule, Window, adapt, wanted
+from foreshape_controller.decide.peak import at_quantile
 from foreshape_controller.model.forecast import LEVELS
 
 pytestmark = pytest.mark.unit

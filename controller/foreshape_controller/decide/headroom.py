@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from foreshape_controller.decide.peak import at_quantile
 from foreshape_controller.model.forecast import LEVELS
 from foreshape_controller.model.history import Floats
 
@@ -55,17 +56,6 @@ def wanted(peaks: Floats, quantiles: Floats, factors: Floats) -> Floats:
     median = peaks[:, LEVELS.index(0.5)]
     asked: Floats = (median + factors * (at_quantile(peaks, quantiles) - median)).astype(np.float32)
     return asked
-
-
-def at_quantile(peaks: Floats, quantiles: Floats) -> Floats:
-    """[n] each row's own quantile, linear between the levels (as the size rule reads a fan)."""
-    levels = np.asarray(LEVELS, np.float64)
-    q = np.clip(quantiles, levels[0], levels[-1])
-    above = np.clip(np.searchsorted(levels, q), 1, len(levels) - 1)
-    share = (q - levels[above - 1]) / (levels[above] - levels[above - 1])
-    rows = np.arange(len(peaks))
-    low, high = peaks[rows, above - 1], peaks[rows, above]
-    return (low + share * (high - low)).astype(np.float32)
 
 
 def adapt(factors: Floats, window: Window, quantiles: Floats, rule: HeadroomRule) -> Floats:

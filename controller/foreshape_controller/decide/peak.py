@@ -8,6 +8,7 @@ import numpy as np
 from foreshape_controller.decide.facts import Peaks
 from foreshape_controller.model.columns import Codes, Column, Rows
 from foreshape_controller.model.forecast import HALF_HOURS, LEVELS, Forecast
+from foreshape_controller.model.history import Floats
 
 WINDOW = 6
 """Bins of half an hour."""
@@ -61,7 +62,7 @@ def peaks(forecast: Forecast, rows: Rows, quantile: Column, headroom: Column, un
     )
 
 
-def at_quantile(fan: Column, quantile: Column) -> Column:
+def at_quantile(fan: Column | Floats, quantile: Column | Floats) -> Column:
     """[n]: each row's own quantile out of ``fan`` [n, 13], linear between the levels."""
     q = np.clip(quantile, _LEVELS[0], _LEVELS[-1])
     above = np.clip(np.searchsorted(_LEVELS, q), 1, len(_LEVELS) - 1)
