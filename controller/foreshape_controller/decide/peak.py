@@ -64,7 +64,7 @@ def peaks(forecast: Forecast, rows: Rows, quantile: Column, headroom: Column, un
 
 def at_quantile(fan: Column | Floats, quantile: Column | Floats) -> Column:
     """[n]: each row's own quantile out of ``fan`` [n, 13], linear between the levels."""
-    q = np.clip(quantile, _LEVELS[0], _LEVELS[-1])
+    q = np.clip(np.asarray(quantile, np.float64), _LEVELS[0], _LEVELS[-1])
     above = np.clip(np.searchsorted(_LEVELS, q), 1, len(_LEVELS) - 1)
     share = (q - _LEVELS[above - 1]) / (_LEVELS[above] - _LEVELS[above - 1])
     rows = np.arange(len(fan))
