@@ -28,6 +28,8 @@ import msgspec
 
 from foreshape_controller.decide.idle import say, sentence
 from foreshape_controller.model.reclaim import LOWERED, Finding, Notice, Reclaim, State
+from foreshape_controller.model.server import Server
+from foreshape_controller.model.tier import Tier
 
 EPSILON = 1e-9
 
@@ -110,6 +112,25 @@ def advance(row: Reclaim, facts: Facts, rule: Rule, now: float) -> Reclaim:
     return _HANDLERS[row.state](row, facts, rule, now)
 
 
+def unfound(server: Server, resource: str, tier: Tier, cause: str, now: float) -> Reclaim:
+    """A row of which nothing is known yet."""
+    floor = tier_floor(server, tier, resource)
+    return Reclaim(
+        server=server.id,
+        resource=resource,
+        state=State.GONE,
+        at=now,
+        why="",
+        cause=cause,
+        name=server.name,
+        project=server.project,
+        tier=tier.name,
+        tier_floor=floor,
+        floor=floor,
+        goal=floor,
+    )
+
+
 def objected(row: Reclaim, reason: str, now: float) -> Reclaim:
     """The owner says no: at once the tier's floor again, and nothing more until the objection is over."""
     row = msgspec.structs.replace(row, objection=reason)
@@ -124,6 +145,15 @@ def allowed(row: Reclaim, now: float) -> Reclaim:
     """The objection is withdrawn: it may be found again."""
     row = msgspec.structs.replace(row, objection="")
     return _at_tier(row, State.GONE, "the objection was withdrawn", now) if row.state is State.OBJECTED else row
+
+
+def tier_floor(server: Server, tier: Tier, resource: str) -> float:
+    """What its tier guarantees, as far as it can be reached."""
+    cpu = resource == "cpu"
+    rules = tier.cpu if cpu else tier.memory
+    sold = server.entitlement.cpu.cores if cpu else server.entitlement.memory.mib
+    most = server.ceiling.cpu.cores if cpu else server.ceiling.memory.mib
+    return min(most, max(rules.floor_share * sold, min(rules.floor_least, sold)))
 
 
 def floor_in_force(row: Reclaim) -> float | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from foreshape_controller.config import ReclaimSettings
 from foreshape_controller.decide.idle import CODES, WHY_NOT, FindRule, Found, Standing, Use, find, finding, say, use_of, with_margin
-from foreshape_controller.decide.reclaim import Facts, Rule, advance, notice
+from foreshape_controller.decide.reclaim import Facts, Rule, advance, notice, tier_floor, unfound
 from foreshape_controller.decide.segments import Segments, grouped
 from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.log import get_logger
@@ -192,7 +192,7 @@ class ReclaimLoop:
         server, resource = key
         found = resource in looks and server in looks[resource].found
         new = found and (row is None or row.state is State.GONE)  # another time, another cause
-        before = _named(world.servers[server], resource, ids("cause"), world) if new or row is None else row
+        before = unfound(world.servers[server], resource, world.tiers[server], ids("cause"), world.now) if new or row is None else row
         facts = self._facts(before, world, looks.get(resource), lately[resource].get(server))
         after = advance(before, facts, self._terms.rule, world.now)
         return None if after in (row, before) else Change(row, after, notice(before, after, world.now))
@@ -273,17 +273,6 @@ class _Look:
         return WHY_NOT.get(CODES[self.codes[server]], "") if server in self.codes else "it was not there when history was looked through"
 
 
-def tier_floor(server: Server, tier: Tier, resource: str) -> float:
-    """What its tier guarantees, as far as it can be reached."""
-    rules = tier.cpu if resource == "cpu" else tier.memory
-    sold, most = (
-        (server.entitlement.cpu.cores, server.ceiling.cpu.cores)
-        if resource == "cpu"
-        else (server.entitlement.memory.mib, server.ceiling.memory.mib)
-    )
-    return min(most, max(rules.floor_share * sold, min(rules.floor_least, sold)))
-
-
 def _standing(
     resource: str, servers: Sequence[Server], world: _World, day: Mapping[str, float], speaks: Mapping[str, Collection[str]]
 ) -> Standing:
@@ -334,21 +323,6 @@ def _back(row: Reclaim, server: Server, lately: _Lately | None) -> str:
 def _overhead(server: Server) -> float:
     memory = server.last.memory if server.last else None
     return (memory.in_use - memory.demand).mib if memory else 0.0
-
-
-def _named(server: Server, resource: str, cause: str, world: _World) -> Reclaim:
-    """A row before anything was found."""
-    return Reclaim(
-        server=server.id,
-        resource=resource,
-        state=State.GONE,
-        at=world.now,
-        why="",
-        cause=cause,
-        name=server.name,
-        project=server.project,
-        tier=world.tiers[server.id].name,
-    )
 
 
 def _say(c: Change) -> None:
