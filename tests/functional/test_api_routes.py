@@ -185,6 +185,7 @@ READS = [
     ("/v1/servers/web-1/forecast", answers.ForecastAnswer),
     ("/v1/forecasts/segment%3Aweb", answers.SeriesForecastAnswer),
     ("/v1/segments", list[answers.SegmentAnswer]),
+    ("/v1/segments/report", answers.SegmentReportAnswer),
     ("/v1/servers/web-1/why", answers.WhyAnswer),
     ("/v1/plan", answers.PlanAnswer),
     ("/v1/summary", answers.SummaryAnswer),
@@ -204,9 +205,9 @@ def test_every_answer_has_the_shape_that_the_command_reads(client, admin, filled
 def test_a_segment_is_shown_with_its_members_and_what_they_are_expected_to_want(client, admin, filled):
     """Levels lie evenly from 0 to 1: the middle is the seventh, 6/12; the day's 95 % is the twelfth of twice that, 2 × 11/12."""
     web, empty = client.get("/v1/segments", headers=admin).json()
-    assert (web["name"], web["servers"], web["cpu_cores"], web["memory_mib"]) == ("web", 1, 0.5, None)
-    assert web["cpu_peak24h_q95_cores"] == pytest.approx(22 / 12)
-    assert (empty["servers"], empty["cpu_cores"]) == (0, None)
+    assert (web["name"], web["servers"], web["cpu"]["ahead"], web["memory"]["ahead"]) == ("web", 1, 0.5, None)
+    assert web["cpu"]["peak24h_q95"] == pytest.approx(22 / 12)
+    assert (empty["servers"], empty["hosts"], empty["cpu"]["ahead"]) == (0, 0, None)
     told = client.get("/v1/forecasts/segment:web", headers=admin).json()
     assert (told["kind"], told["name"], told["servers"]) == ("segment", "web", 1)
     assert [(f["resource"], f["unit"]) for f in told["fans"]] == [("cpu", "cores"), ("servers", "servers")]

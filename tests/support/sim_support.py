@@ -218,14 +218,28 @@ def group_forecast_answer() -> answers.SeriesForecastAnswer:
     return answers.SeriesForecastAnswer(series="segment:web", kind="segment", name="web", servers=2, origin=MONDAY, fans=fans)
 
 
+def segment_amounts(unit: float) -> answers.SegmentAmounts:
+    """Wants 1, has 2, was sold 4 of its hosts' 16."""
+    return answers.SegmentAmounts(
+        demand=unit,
+        allocated=2 * unit,
+        floor=0.5 * unit,
+        entitled=4 * unit,
+        capacity=4 * unit,
+        room=16 * unit,
+        slack=0.5,
+        ahead=1.25 * unit,
+        peak24h_q95=3.5 * unit,
+    )
+
+
 def segment_answer() -> answers.SegmentAnswer:
     return answers.SegmentAnswer(
         name="web",
         servers=2,
-        cpu_cores=1.25,
-        cpu_peak24h_q95_cores=3.5,
-        memory_mib=2000.0,
-        memory_peak24h_q95_mib=3000.0,
+        hosts=1,
+        cpu=segment_amounts(1.0),
+        memory=segment_amounts(1024.0),
         origin=MONDAY,
     )
 
