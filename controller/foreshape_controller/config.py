@@ -242,10 +242,15 @@ class LearnSettings:
     judge_days: float = _option(7.0, "days", "A model in office is judged by its forecasts of so many days.", min=1, max=60)
     headroom: bool = _option(True, "true | false", "Learn for each server how much room above its forecast it needs.")
     headroom_target: float = _option(
-        0.02, "share", "Share of half-hours in which a server's peak may exceed the size it was meant to have.", min=0.0001, max=0.2
+        0.1,
+        "share",
+        "Share of half-hours in which a server's peak may exceed the size it was meant to have; never more than its tier's quantile "
+        "leaves open. What the size then still falls short of is answered within a plan: see violation_target in tiers.yaml.",
+        min=0.0001,
+        max=0.2,
     )
     headroom_rate: float = _option(
-        0.5, "factor per violation", "How fast the room follows; 0.5 adds half a spread for one violation.", min=0.001, max=2
+        0.2, "factor per violation", "How fast the room follows; 0.5 adds half a spread for one violation.", min=0.001, max=2
     )
     headroom_low: float = _option(
         0.5, "factor", "Least room: this part of the distance from the median to the tier's quantile.", min=0, max=1

@@ -40,9 +40,13 @@ def test_what_was_not_measured_or_not_asked_for_teaches_nothing(window):
 
 
 @pytest.mark.parametrize("peak", [0.5, 2.0])
-@pytest.mark.parametrize("flag", ["censored", "odd"])
-def test_neither_does_a_capped_half_hour_nor_one_with_an_anomaly(flag, peak):
-    assert after(1.3, half_hour(peak=peak, **{flag: YES})) == pytest.approx(1.3)
+def test_neither_does_a_half_hour_with_an_anomaly(peak):
+    assert after(1.3, half_hour(peak=peak, odd=YES)) == pytest.approx(1.3)
+
+
+def test_what_ran_into_its_cap_wanted_at_least_what_was_seen():
+    assert after(1.3, half_hour(peak=0.5, censored=YES)) == pytest.approx(1.3), "below says nothing"
+    assert after(1.3, half_hour(peak=2.0, censored=YES)) == pytest.approx(1.3 + 0.5 * 0.98), "above is above"
 
 
 def test_memory_may_only_widen_unless_it_is_told_that_it_may_narrow():

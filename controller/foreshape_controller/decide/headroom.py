@@ -3,8 +3,10 @@
 The size rule wants q50 + s·(q_tier − q50) of the half-hour's peak. A server whose peaks exceed that more often than agreed gets
 a larger s, one whose peaks never do a smaller one. While s is inside its bounds the share of violations over T half-hours differs
 from the target by |s_T − s_0| / (η·T) exactly (adaptive conformal inference): nothing has to be assumed of the demand.
-Study: with η 0.5 and a target of 2 % it needs 21.8 % instead of 23.6 % of the CPU sold at 0.5 % violations, and no active VM
-is left above 2 %. For memory it did not help, so that memory's may only widen unless the rule says otherwise.
+Measured with the other rules of size in force (320 Bitbrains VMs, two weeks that no model had seen, quantile .85): no factor at all
+leaves the worst active VM at 1.7 % of violated bins, η 0.2 and a target of 10 % at 1.2 %, for the same allocation at equal
+violations; η 0.5 and 2 % cost 7 % more CPU and 22 % more memory, for 0.34 instead of 0.48 % and 0.14 instead of 0.25 %. For memory
+narrowing did not help, so that memory's may only widen unless the rule says otherwise.
 """
 
 from dataclasses import dataclass, replace
@@ -23,9 +25,9 @@ Flags = npt.NDArray[np.bool_]
 class HeadroomRule:
     """How the factor moves. The bounds hold whatever happens."""
 
-    rate: float = 0.5
+    rate: float = 0.2
     """η: a violation adds nearly this much, a half-hour without one takes η·target away."""
-    target: float = 0.02
+    target: float = 0.1
     """Share of half-hours that may exceed what was wanted; never more than the tier's quantile leaves open."""
     low: float = 0.5
     high: float = 3.0
@@ -60,8 +62,10 @@ def wanted(peaks: Floats, quantiles: Floats, factors: Floats) -> Floats:
 
 def adapt(factors: Floats, window: Window, quantiles: Floats, rule: HeadroomRule) -> Floats:
     """[n] the factors after one half-hour; those without a usable measurement stay as they are, inside the bounds."""
-    known = np.isfinite(window.peak) & np.isfinite(window.wanted) & ~window.censored & ~window.odd
+    over = window.peak > window.wanted
+    # What ran into its cap wanted at least what was seen: above is above, below says nothing.
+    known = np.isfinite(window.peak) & np.isfinite(window.wanted) & (over | ~window.censored) & ~window.odd
     target = np.minimum(rule.target, 1.0 - quantiles)
-    moved = factors + rule.rate * ((window.peak > window.wanted) - target)
+    moved = factors + rule.rate * (over - target)
     kept: Floats = np.clip(np.where(known, moved, factors), rule.low, rule.high).astype(np.float32)
     return kept
