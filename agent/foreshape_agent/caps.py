@@ -7,6 +7,7 @@ Memory is not here: no cap takes from a guest what it uses, so the plan takes it
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
 import structlog
 
 from foreshape_agent import admit, throttle
@@ -137,11 +138,19 @@ class Caps:
             self._spool.hold(held)
         assert held is not None
         pull = lever.apply(self._door, sight.reading, change.todo, self._clock)
+        if pull.verdict is Verdict.FAILED and cap is not None:
+            pull = self._taken_back(sight, lever, change, pull)
         goal = throttle.together(change.goal, lever.name.resource)
         self._say(sight, cap or held, lever, (throttle.together(known, lever.name.resource), goal), pull)
         if pull.verdict is Verdict.APPLIED:
             self._settled(sight, cap, held, change)
         return True
+
+    def _taken_back(self, sight: Sight, lever: Throttle, change: throttle.Change, failed: Pull) -> Pull:
+        """A cap that failed leaves nothing half done."""
+        touched = {limit.device for limit in change.todo}
+        back = lever.apply(self._door, sight.reading, tuple(b for b in change.base if b.device in touched), self._clock)
+        return msgspec.structs.replace(failed, reason=f"{failed.reason}; {'' if back.verdict is Verdict.APPLIED else 'not '}taken back")
 
     def _adopted(self, sight: Sight, authority: Authority, resource: str, now: Sequence[DeviceLimit]) -> Held | None:
         """A limit exactly as a cap says, on a domain that came here with it or that a lost spool knew of, is ours."""

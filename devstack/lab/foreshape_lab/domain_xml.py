@@ -33,6 +33,8 @@ class GuestSpec:
     stats_period_s: int = 1
     """0: the balloon never asks the guest, as with a domain that nobody prepared."""
     nic: bool = False
+    disk: int = 0
+    """MiB of an empty disk, vda; 0: none."""
     cpu: str = "0"
     mem: str = "0"
     """Load patterns from boot on; the words of loadd.c."""
@@ -124,6 +126,9 @@ def devices(spec: GuestSpec) -> list[str]:
         parts.append(f"<channel type='unix'>{source}<target type='virtio' name='{LOAD_PORT}'/></channel>")
     if spec.agent and not spec.lean:
         parts.append(f"<channel type='unix'><target type='virtio' name='{AGENT_PORT}'/></channel>")
+    if spec.disk:
+        source = f"<driver name='qemu' type='raw'/><source file='/var/lib/libvirt/{spec.name}.disk'/>"
+        parts.append(f"<disk type='file' device='disk'>{source}<target dev='vda' bus='virtio'/></disk>")
     if spec.nic:
         tail = spec.uuid.replace("-", "")[:6]
         mac = f"52:54:00:{tail[:2]}:{tail[2:4]}:{tail[4:]}"

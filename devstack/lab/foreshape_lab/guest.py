@@ -1,12 +1,14 @@
 """A tiny real guest: started, loaded, watched, ended."""
 
+import base64
 import fcntl
+import json
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from foreshape_lab.console import Console
 from foreshape_lab.domain_xml import GuestSpec, domain_xml
@@ -42,6 +44,9 @@ class Guest:
     def define(self) -> Self:
         file = self.host.folder / f"{self.name}.xml"
         file.write_text(domain_xml(self.spec, image()))
+        if self.spec.disk:
+            with (self.host.folder / f"lib/{self.name}.disk").open("wb") as disk:
+                disk.truncate(self.spec.disk * 1024 * 1024)
         self.host.virsh("define", str(file))
         return self
 
@@ -75,6 +80,23 @@ class Guest:
             if s.recv(16) != b"ok\n":
                 raise LabError(f"{self.name} did not take the load pattern")
         return time.time()
+
+    def run_in(self, command: str, timeout_s: float = 60) -> str:
+        """What a shell command in the guest says (its agent starts it); stderr too, for that is where dd speaks."""
+        started = self._agent("guest-exec", path="/bin/sh", arg=["-c", f"( {command} ) 2>&1"], **{"capture-output": True})
+        answer: dict[str, Any] = {}
+
+        def over() -> bool:
+            answer.update(self._agent("guest-exec-status", pid=started["pid"]))
+            return bool(answer["exited"])
+
+        wait_until(over, f"{command!r} in {self.name}", timeout_s, every_s=0.2)
+        return base64.b64decode(answer.get("out-data", "")).decode(errors="replace")
+
+    def _agent(self, command: str, **arguments: object) -> dict[str, Any]:
+        said = self.host.virsh("qemu-agent-command", self.name, json.dumps({"execute": command, "arguments": arguments}), "--timeout", "5")
+        answer: dict[str, Any] = json.loads(said)["return"]
+        return answer
 
     @property
     def running(self) -> bool:

@@ -17,7 +17,7 @@ from foreshape_lab.state import locked, state_root
 
 SOURCES = Path(__file__).parent / "guest"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-DRIVERS = ("virtio_pci", "virtio_net", "virtio_balloon", "virtio_mem", "virtio_console")
+DRIVERS = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_balloon", "virtio_mem", "virtio_console")
 
 
 @dataclass(frozen=True)
