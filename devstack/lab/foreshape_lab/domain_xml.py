@@ -28,6 +28,8 @@ class GuestSpec:
     sold: tuple[float, int] | None = None
     """Entitlement (cores, MiB) written into the metadata of a guest that Nova did not make."""
     nova: bool = False
+    project: str = PROJECT
+    """Of a guest as Nova makes them."""
     agent: bool = True
     balloon: bool = True
     stats_period_s: int = 1
@@ -100,7 +102,7 @@ def metadata(spec: GuestSpec) -> str:
       <nova:flavor name='lab.small'><nova:memory>{spec.memory}</nova:memory><nova:disk>0</nova:disk><nova:swap>0</nova:swap>
         <nova:ephemeral>0</nova:ephemeral><nova:vcpus>{spec.vcpus}</nova:vcpus></nova:flavor>
       <nova:owner><nova:user uuid='11111111111111111111111111111111'>lab</nova:user>
-        <nova:project uuid='{PROJECT}'>lab</nova:project></nova:owner>
+        <nova:project uuid={quoteattr(spec.project)}>lab</nova:project></nova:owner>
       <nova:root type='image' uuid='22222222-2222-4222-8222-222222222222'/>
     </nova:instance>"""
     if spec.sold:
