@@ -11,7 +11,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from foreshape_controller import __doc__ as about
-from foreshape_controller.api import agents, caps, events, groups, problems, reclaims, proof, stops, tiers, why, workloads
+from foreshape_controller.api import agents, caps, events, groups, needs, problems, proof, reclaims, stops, tiers, why, workloads
 from foreshape_controller.api.operators import ROUTER
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import ControllerError
@@ -45,6 +45,7 @@ def create_app(services: Services) -> Litestar:
             caps.ROUTER,
             events.ROUTER,
             groups.ROUTER,
+            needs.ROUTER,
             reclaims.ROUTER,
             workloads.ROUTER,
             tiers.ROUTER,

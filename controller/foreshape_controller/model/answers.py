@@ -421,6 +421,38 @@ class EnrolAnswer(msgspec.Struct, kw_only=True):
     token: str
 
 
+class CandidateAnswer(msgspec.Struct, kw_only=True):
+    """A server that could be moved away."""
+
+    server: str
+    name: str
+    tier: str
+    relief: float
+    """What its host would have back, cores or MiB."""
+    seconds: float
+    """How long its migration is expected to take."""
+
+
+class NeedAnswer(msgspec.Struct, kw_only=True):
+    """A host that no sharing can serve: so much has to leave it."""
+
+    host: str
+    resource: str
+    amount: float
+    """Cores or MiB."""
+    since: float
+    starts: float
+    """When the shortage begins."""
+    deadline: float
+    """When a migration has to begin."""
+    probability: float
+    """That the host's demand exceeds what it has, by its own forecast."""
+    reason: str
+    candidates: tuple[CandidateAnswer, ...]
+    closed_at: float | None = None
+    closed_why: str = ""
+
+
 class Problem(msgspec.Struct, kw_only=True):
     """Every error of the API (RFC 9457): ``code`` is stable, ``detail`` says what to do."""
 

@@ -1,0 +1,36 @@
+"""``foreshape need list``: hosts that somebody has to leave."""
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from foreshape_controller.cli.view import ListView, Row, moment
+
+
+def _amount(row: Row) -> str:
+    return f"{row['amount']:.2f} cores" if row["resource"] == "cpu" else f"{row['amount']:.0f} MiB"
+
+
+def _first(row: Row) -> str:
+    names = [c["name"] for c in row["candidates"]]
+    return ", ".join(names[:3]) or "nobody"
+
+
+class NeedList(ListView):
+    """List hosts that no sharing can serve: how much has to leave, when a migration has to begin, and who could go."""
+
+    columns = (
+        ("Host", lambda r: r["host"]),
+        ("Resource", lambda r: r["resource"]),
+        ("Amount", _amount),
+        ("Begin by", lambda r: moment(r["deadline"])),
+        ("Could go", _first),
+        ("Reason", lambda r: r["reason"] if r["closed_at"] is None else f"closed: {r['closed_why']}"),
+    )
+
+    def get_parser(self, prog_name: str) -> ArgumentParser:
+        parser: ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("--all", action="store_true", help="also those that were closed within a week")
+        return parser
+
+    def ask(self, parsed: Namespace) -> Any:
+        return self.app.client.get("/v1/needs", all=str(parsed.all).lower())
