@@ -67,6 +67,7 @@ class Bed:
     mode: Mode = Mode.ACT
     tiers_file: str = ""
     """Empty: the built-in tiers."""
+    reclaim: config.ReclaimSettings = field(default_factory=config.ReclaimSettings)
     controller: Program | None = None
     nodes: dict[HostName, Node] = field(default_factory=dict)
     plans: int = 0
@@ -105,6 +106,7 @@ class Bed:
                 tiers_file=self.tiers_file,
                 segments_file="",
             ),
+            reclaim=self.reclaim,
             api=replace(base.api, admin_token_file=str(self.folder / "admin-token")),
             simulated=True,
         )
@@ -190,6 +192,8 @@ class Bed:
     def _control(self) -> None:
         if self.controller is None:
             return
+        if self.reclaim.enabled:
+            self.controller.reclaim.run_once(self.now)
         if self.now >= self._next_plan:
             self._next_plan += self.pace.plan_s
             self.plans += 1
