@@ -310,6 +310,7 @@ def _loops(program: Program) -> BackgroundScheduler:
     every(s.plan.interval_s, "plan", lambda: program.plan_loop.run_once(program.clock()))
     every(s.plan.forecast_every_s, "events", lambda: program.aftermath.run_once(program.clock()))
     every(s.reclaim.interval_s, "reclaim", lambda: program.reclaim.run_once(program.clock()))
+    every(s.feedback.interval_s, "feedback", lambda: program.feedback.run_once(program.clock()))
     every(EXPIRE_EVERY_S, "expire", lambda: program.store.journal.expire(program.clock()))
     every(s.history.compact_every_s, "tidy", program.tidy)
     if (learn := program.learn) is not None:

@@ -198,6 +198,7 @@ class Bed:
             self._next_plan += self.pace.plan_s
             self.plans += 1
             self.controller.plan_loop.run_once(self.now)
+            self.controller.feedback.run_once(self.now)
         if self.now >= self._next_tidy:
             self._next_tidy += self.pace.tidy_s
             self.controller.store.journal.expire(self.now)

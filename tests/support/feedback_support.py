@@ -1,11 +1,12 @@
 """What came of decisions, by hand: histories with what each had, and decisions as columns."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from foreshape_controller.decide.feedback import HALF_HOUR, InForce
-from foreshape_controller.model.columns import HOLD
+from foreshape_controller.model.columns import CODE, GROW, HOLD, SHRINK, PlanTable, Sizes
 from foreshape_controller.model.history import STEP_S, History
 
 BEFORE = 6
@@ -51,3 +52,53 @@ def in_force(n: int = 1, **changes: Any) -> InForce:
     words.setdefault("predicted", words["wanted"])
     kinds = {"tier": np.intp, "choice": np.intp, "hold_bins": np.intp, "acting": np.bool_, "frozen": np.bool_}
     return InForce(**{k: np.broadcast_to(np.asarray(v, kinds.get(k, np.float32)), (n,)).copy() for k, v in words.items()})
+
+
+def plan_table(at: float, servers: Sequence[str], **changes: Any) -> PlanTable:
+    """A plan of these servers, in mode act; every number is the same for all. Holds 2 cores (or 1024 MiB), of 1.5 wanted."""
+    n = len(servers)
+    words: dict[str, Any] = {"allocation": 2.0, "wanted": 1.5, "ceiling": 4.0, "floor": 0.1, "code": "at_target"} | changes
+    words.setdefault("target", words["allocation"])
+    words.setdefault("reactive", words["target"])
+    tiers = tuple(changes.get("tiers", ("standard",) * n))
+    return PlanTable(
+        plan=f"plan-{at:.0f}",
+        at=at,
+        servers=tuple(servers),
+        hosts=("hv1",) * n,
+        tiers=tiers,
+        modes=(changes.get("mode", "act"),) * n,
+        causes=tuple(f"cause-{at:.0f}-{i}" for i in range(n)),
+        cpu=_sizes("cpu", n, words),
+        memory=_sizes(
+            "memory", n, words | {"allocation": 1024.0, "target": 1024.0, "reactive": 1024.0, "wanted": 600.0, "ceiling": 4096.0}
+        ),
+    )
+
+
+def _sizes(resource: str, n: int, words: dict[str, Any]) -> Sizes:
+    columns = {name: np.full(n, float(words[name])) for name in ("allocation", "target", "wanted", "floor", "ceiling", "reactive")}
+    choice = HOLD if words["target"] == words["allocation"] else GROW if words["target"] > words["allocation"] else SHRINK
+    return Sizes(
+        resource=resource,
+        choice=np.full(n, choice, np.int32),
+        code=np.full(n, CODE[words["code"]], np.int32),
+        asked=np.zeros(n, np.uint32),
+        passed=np.zeros(n, np.uint32),
+        inputs={"peak_wanted": columns["wanted"]},
+        **columns,
+    )
+
+
+class FakeDecided:
+    """Plans in memory, as the store gives them."""
+
+    def __init__(self, *tables: PlanTable) -> None:
+        self._tables = sorted(tables, key=lambda t: t.at)
+
+    def between(self, since: float, until: float) -> Iterator[PlanTable]:
+        yield from (t for t in self._tables if since < t.at <= until)
+
+    def newest(self, until: float, since: float) -> PlanTable | None:
+        found = list(self.between(since, until))
+        return found[-1] if found else None

@@ -9,6 +9,7 @@ from foreshape_controller.store.agents import Agents
 from foreshape_controller.store.anomalies import Anomalies
 from foreshape_controller.store.archive import Archive
 from foreshape_controller.store.caps import Caps
+from foreshape_controller.store.decided import Decided
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.events import Events
 from foreshape_controller.store.forecasts import Forecasts
@@ -61,6 +62,7 @@ class Store:
         self.shares = Shares(db)
         self.policies = Policies(db)
         self.spending = Spending(db)
+        self.decided = Decided(db)
         self.levers = Levers(db)
         self.marks = Marks(db)
         self.tier_factors = TierFactors(db)

@@ -92,6 +92,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_transfers_at"), "transfers", ["at"], unique=False)
     op.create_table(
         "needs",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("host", sa.String(length=255), nullable=False),
         sa.Column("resource", sa.String(length=16), nullable=False),
         sa.Column("since", sa.Float(), nullable=False),
