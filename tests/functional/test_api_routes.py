@@ -188,6 +188,7 @@ READS = [
     ("/v1/segments/report", answers.SegmentReportAnswer),
     ("/v1/servers/web-1/why", answers.WhyAnswer),
     ("/v1/plan", answers.PlanAnswer),
+    ("/v1/plan?changes=true", answers.PlanAnswer),
     ("/v1/summary", answers.SummaryAnswer),
     ("/v1/mode", answers.ModeAnswer),
     ("/v1/mode?scope=host:hv1", answers.ModeAnswer),

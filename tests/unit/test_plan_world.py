@@ -128,6 +128,7 @@ def test_rows_that_act_are_those_that_change_where_the_mode_allows_it():
     assert [plan.table.servers[i] for i in plan.table.moving] == ["vm1", "vm2"]
     assert [d.acts for d in plan.decisions] == [True, False, False]
     assert plan.told(plan.acting) == plan.decisions[:1]
+    assert plan.changes == plan.decisions[:2]
     assert plan.decision("vm2") == plan.decisions[1]
     assert plan.decision("nobody") is None
 

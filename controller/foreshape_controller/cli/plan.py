@@ -1,6 +1,6 @@
 """``foreshape plan show``: the newest plan, one row per server and resource."""
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,8 +30,13 @@ class PlanShow(ListView):
         ("Reason", lambda r: r["reason"]),
     )
 
+    def get_parser(self, prog_name: str) -> ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--changes", action="store_true", help="only servers of which something is to change")
+        return parser
+
     def ask(self, parsed: Namespace) -> Any:
-        answer = self.app.client.get("/v1/plan")
+        answer = self.app.client.get("/v1/plan", changes=str(parsed.changes).lower())
         if parsed.formatter not in MACHINE:
             for note in answer["notes"]:
                 self.app.stdout.write(f"{note}\n")

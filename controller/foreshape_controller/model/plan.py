@@ -52,6 +52,12 @@ class Plan:
         return self.written or self.told(range(len(self.table)))
 
     @property
+    def changes(self) -> tuple[Decision, ...]:
+        """In words, those that change something, whether the mode allows it or not."""
+        some = [d for d in self.written if d.cpu.choice is not Choice.HOLD or d.memory.choice is not Choice.HOLD]
+        return tuple(some) or self.told(self.table.moving.tolist())
+
+    @property
     def acting(self) -> Rows:
         """Rows of the table of which an order follows."""
         return self.table.acting
