@@ -38,7 +38,8 @@ def known(servers, **more):
 
 def plan_of(servers, facts=None, hosts=None):
     view = ClusterView(at=NOW, hosts=tuple(hosts or (host(),)), servers=tuple(servers))
-    return make_plan(view, facts or known(servers), NOW, numbered())
+    with np.errstate(all="raise"):  # what is odd is found, not stumbled over
+        return make_plan(view, facts or known(servers), NOW, numbered())
 
 
 def _forced(cpu, memory):
@@ -101,10 +102,10 @@ def test_a_server_whose_project_and_host_are_gone_is_stale():
     assert codes["vm2"] == ("peak_below", "peak_below")
 
 
-def test_a_host_without_memory_or_processors_gives_nothing_and_takes_nothing():
+def test_a_host_without_memory_or_processors_gives_floors_and_no_more():
     vms = [server("vm1", allocation=size_of(0.45, 4096)), server("vm2", allocation=size_of(0.2, 4096))]
     found = {d.server: d.cpu for d in plan_of(vms, hosts=[host(cpus=0, memory=0)]).decisions}
-    assert (found["vm1"].code, found["vm1"].target) == ("host_full", 0.45)
+    assert 0.4 <= found["vm1"].target <= 0.45, "10 % of 4 cores are its floor: kept, and nothing is added to what it has"
     assert found["vm2"].target == 0.4, "its floor was promised: given, whatever the host says that it has"
 
 

@@ -152,7 +152,8 @@ def _stop(server: Server, host: Host | None, still: tuple[str, str] | None, know
         return still
     if not now - server.last_seen <= known.limits.stale_after_s:
         return "stale", f"it was last heard of {now - server.last_seen:.0f} s ago"
-    return still or NOT_RUNNING.get(server.state) or known.halts[server.id]
+    unknown = ("not_running", f"its state is {server.state}")
+    return still or NOT_RUNNING.get(server.state) or known.halts.get(server.id, unknown)
 
 
 def _stop_columns(stops: Stops, n: int) -> tuple[Codes, tuple[str, ...], Column, tuple[str, ...]]:
