@@ -30,6 +30,7 @@ from foreshape_controller.loops.aftermath import Aftermath
 from foreshape_controller.loops.calendar import Calendar
 from foreshape_controller.loops.feedback import Feedback, FeedbackSettings, adapting
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
+from foreshape_controller.loops.guard import Guard, GuardTerms
 from foreshape_controller.loops.guarding import Guarding
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.leads import LeadTimes
@@ -39,14 +40,15 @@ from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
 from foreshape_controller.loops.policy import Policy
 from foreshape_controller.loops.reclaim import ReclaimLoop, Terms
 from foreshape_controller.loops.scene import Hooks
-from foreshape_controller.model.anomaly import left_habits
 from foreshape_controller.loops.shortage import Shortage
+from foreshape_controller.model.anomaly import left_habits
 from foreshape_controller.model.forecast import Predictor
 from foreshape_controller.notify import notify, watchdog_s
 from foreshape_controller.store import Store
 from foreshape_wire.order import Mode
 
 EXPIRE_EVERY_S = 10.0
+GUARD_EVERY_S = 60.0
 FORECAST_KEPT_S = 86400.0
 """A forecast's own day is over by then."""
 HABIT_S = 86400.0
@@ -76,6 +78,7 @@ class Program:
     clock: Callable[[], float]
     policy: Policy
     feedback: Feedback
+    guard: Guard
     learn: Learn | None = None
 
     def tidy(self) -> None:
@@ -122,8 +125,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         hooks = Hooks(preparers=(calendar.prepare,), adjusters=(calendar.adjust, notice.adjust), observers=(notice.observe,))
     hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
     foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
+    guard = Guard(store, GuardTerms.of(settings))
     sources = Sources(
         tiers=policy.current,
+        halts=guard.halts,
+        brakes=guard.brakes,
+        notes=policy.notes,
         headroom=store.headroom.all,
         caps=guarding.caps,
         leads=LeadTimes(store.levers),
@@ -143,11 +150,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
             clock=clock,
             policy=policy,
             guarding=guarding,
+            guard=guard,
             learn=learn,
             segments=segments,
         )
     )
-    return Program(settings, store, intake, foresight, aftermath, reclaim, plan_loop, app, token, clock, policy, feedback, learn)
+    return Program(settings, store, intake, foresight, aftermath, reclaim, plan_loop, app, token, clock, policy, feedback, guard, learn)
 
 
 def _reclaiming(settings: Settings, segments: Segments) -> Terms:
@@ -311,6 +319,7 @@ def _loops(program: Program) -> BackgroundScheduler:
     every(s.plan.forecast_every_s, "events", lambda: program.aftermath.run_once(program.clock()))
     every(s.reclaim.interval_s, "reclaim", lambda: program.reclaim.run_once(program.clock()))
     every(s.feedback.interval_s, "feedback", lambda: program.feedback.run_once(program.clock()))
+    every(GUARD_EVERY_S, "guard", lambda: program.guard.run_once(program.clock()))
     every(EXPIRE_EVERY_S, "expire", lambda: program.store.journal.expire(program.clock()))
     every(s.history.compact_every_s, "tidy", program.tidy)
     if (learn := program.learn) is not None:

@@ -1,5 +1,6 @@
 """What operators ask. Every route needs the admin token."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -43,12 +44,13 @@ class ModeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 @get("/hosts", sync_to_thread=True)
 def hosts(services: NamedDependency[Services]) -> list[HostAnswer]:
     view, details = _view(services), services.store.inventory.details()
-    return [_host(services, view, h.name, details) for h in view.hosts]
+    halts = _halts(services)
+    return [_host(services, view, h.name, details, halts) for h in view.hosts]
 
 
 @get("/hosts/{name:str}", sync_to_thread=True)
 def host(services: NamedDependency[Services], name: FromPath[str]) -> HostAnswer:
-    return _host(services, _view(services), name, services.store.inventory.details())
+    return _host(services, _view(services), name, services.store.inventory.details(), _halts(services))
 
 
 @get("/servers", sync_to_thread=True)
@@ -93,6 +95,7 @@ def summary(services: NamedDependency[Services]) -> SummaryAnswer:
     answer = present.summary(_view(services), store.journal.counts(), settings.plan.stale_after_s, simulated=settings.simulated)
     day = added(store.marks.between(now - DAY_S, now))
     answer.changed_share_24h = changed_share(day)
+    answer.halts = tuple(_halts(services).values())
     answer.alarm = alarm(day, forecasts_on=settings.plan.forecast != "off")
     return answer
 
@@ -158,9 +161,20 @@ def _view(services: Services) -> ClusterView:
     return services.store.inventory.view(services.clock())
 
 
-def _host(services: Services, view: ClusterView, name: str, details: dict[str, HostDetail]) -> HostAnswer:
+def _host(services: Services, view: ClusterView, name: str, details: dict[str, HostDetail], halts: Mapping[str, str]) -> HostAnswer:
     found = present.find_host(view, name)
-    return present.host(view, found, details.get(name, HostDetail()), services.settings.plan.stale_after_s)
+    answer = present.host(view, found, details.get(name, HostDetail()), services.settings.plan.stale_after_s)
+    mine = (f"host:{name}", *(f"server:{s.id}" for s in view.on(found.name))) if halts else ()
+    answer.halts = tuple(halts[scope] for scope in mine if scope in halts)
+    return answer
+
+
+def _halts(services: Services) -> dict[str, str]:
+    """By scope: what is halted now, and why."""
+    found: dict[str, str] = {}
+    for h in (h for h in services.store.halts.all() if h.active):
+        found[h.scope] = "; ".join(filter(None, (found.get(h.scope), f"{h.scope} ({h.kind}): {h.reason}")))
+    return found
 
 
 def _mode(m: ModeSet) -> ModeAnswer:

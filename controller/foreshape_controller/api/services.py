@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from foreshape_controller.config import Settings
 from foreshape_controller.decide.segments import BUILT_IN, Segments
+from foreshape_controller.loops.guard import Guard
 from foreshape_controller.loops.guarding import Guarding
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.learn import Learn
@@ -23,6 +24,7 @@ class Services:
     clock: Callable[[], float]
     policy: Policy
     guarding: Guarding
+    guard: Guard
     learn: Learn | None = None
     """None: ``[learn] enabled`` is false."""
     segments: Segments = BUILT_IN

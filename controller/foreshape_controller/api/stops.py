@@ -1,16 +1,17 @@
-"""Stop and go on: the cloud, a host, a project or a server in one call. Every route needs the admin token."""
+"""Stop and go on: the cloud, a host, a project or a server in one call; halts, which the guard sets. Every route needs the admin token."""
 
 import msgspec
-from litestar import Router, post
+from litestar import Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from foreshape_controller.api.auth import operator
 from foreshape_controller.api.operators import mode_of
 from foreshape_controller.api.services import Services
-from foreshape_controller.errors import Invalid
+from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.log import get_logger
-from foreshape_controller.model.answers import ModeAnswer, StopAnswer
+from foreshape_controller.model.answers import HaltAnswer, ModeAnswer, StopAnswer
+from foreshape_controller.model.brakes import Halt
 from foreshape_wire.order import Mode
 
 _log = get_logger("stop")
@@ -44,7 +45,27 @@ def resume(services: NamedDependency[Services], data: JSONBody[StopRequest]) -> 
     return mode_of(services, data.scope)
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[stop, resume], tags=["operators"])
+@get("/halts", sync_to_thread=True)
+def halts(services: NamedDependency[Services]) -> list[HaltAnswer]:
+    """Where less is ordered now: circuit breakers, second controllers, missing measurements."""
+    return [_halt(h) for h in services.store.halts.all() if h.active]
+
+
+@post("/halts/clear", status_code=200, sync_to_thread=True)
+def clear(services: NamedDependency[Services], data: JSONBody[StopRequest]) -> list[HaltAnswer]:
+    """A person's word that a scope is in order again. Answers what it was halted for."""
+    over = services.guard.clear(data.scope, _said(data, "cleared"), services.clock())
+    if not over:
+        raise NotFound(f"{data.scope} is not halted: 'foreshape halt list' shows what is")
+    _log.warning("halt cleared", scope=data.scope, reason=data.reason, by=data.by, kinds=[h.kind for h in over])
+    return [_halt(h) for h in over]
+
+
+ROUTER = Router("/v1", guards=[operator], route_handlers=[stop, resume, halts, clear], tags=["operators"])
+
+
+def _halt(h: Halt) -> HaltAnswer:
+    return HaltAnswer(scope=h.scope, kind=h.kind, state=h.state, since=h.since, until=h.until, trips=h.trips, reason=h.reason)
 
 
 def _said(data: StopRequest, done: str) -> str:

@@ -25,6 +25,7 @@ class Summary(ShowView):
         ("Changed by the forecast", lambda r: f"{r['decisions_changed_by_forecast']}{_share(r['changed_share_24h'])}"),
         ("Orders", lambda r: f"{r['orders']}: {r['orders_applied']} applied, {r['orders_refused']} refused, {r['orders_failed']} failed"),
         ("Reflexes", lambda r: r["reflexes"]),
+        ("Halted", lambda r: "\n".join(r["halts"]) or "nothing"),
         ("Simulated", lambda r: "yes" if r["simulated"] else "no"),
     )
 

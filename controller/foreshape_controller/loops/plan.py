@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -117,6 +117,8 @@ class Sources:
     """By resource and server: floors of servers that are being reclaimed."""
     halts: Callable[[ClusterView, float], Mapping[str, tuple[str, str]]] = lambda _view, _now: {}
     """By server: code and sentence."""
+    notes: Callable[[], tuple[str, ...]] = tuple
+    """Sentences for every plan, as long as they hold."""
     brakes: Callable[[ClusterView, float], Brakes] = lambda _view, _now: Brakes()
     """Budgets, what was spent of them, and halts."""
     leads: Callable[[ClusterView, float], Mapping[str, Mapping[str, float]]] = lambda _view, _now: {}
@@ -163,6 +165,7 @@ class PlanLoop:
             watch.lap("forecasts", self._foresight.run_once(now, view))
         known = self._known(view, now, watch)
         plan = watch.lap("decide", make_plan(view, known, now, ids))
+        plan = replace(plan, notes=(*plan.notes, *self._sources.notes()))
         plan, orders = watch.lap("orders", release(plan, self._ordering(view, known, now), ids))
         self._store.journal.record(plan, orders)
         watch.lap("journal", None)

@@ -28,6 +28,8 @@ class HostAnswer(msgspec.Struct, kw_only=True):
     agent_version: str
     backlog_gap: str = ""
     """Time of samples that the agent's spool had to thin, if any."""
+    halts: tuple[str, ...] = ()
+    """What is halted there, its servers included, and why."""
 
 
 class ServerAnswer(msgspec.Struct, kw_only=True):
@@ -250,6 +252,22 @@ class StopAnswer(msgspec.Struct, kw_only=True):
     """Of those: an agent has them already and may carry them out."""
 
 
+class HaltAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/halts``: where less is ordered now."""
+
+    scope: str
+    """``cloud``, ``host:NAME``, ``server:ID``."""
+    kind: str
+    """``failures``, ``foreign`` or ``outage``."""
+    state: str
+    """``open``: halted; ``half_open``: one order is tried."""
+    since: float
+    until: float
+    trips: int
+    """How often it was halted without a good trial in between."""
+    reason: str
+
+
 class ModelEvent(msgspec.Struct, kw_only=True):
     """A line of the log of promotions."""
 
@@ -362,6 +380,8 @@ class SummaryAnswer(msgspec.Struct, kw_only=True):
     """Share of the last day's decisions, per resource, that the forecast changed; None: none is judged yet."""
     alarm: str = ""
     """Why somebody should look: forecasts are on, and change nothing."""
+    halts: tuple[str, ...] = ()
+    """What is halted now, and why."""
 
 
 class TierAnswer(msgspec.Struct, kw_only=True):

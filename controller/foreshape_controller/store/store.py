@@ -14,6 +14,7 @@ from foreshape_controller.store.engine import Database
 from foreshape_controller.store.events import Events
 from foreshape_controller.store.forecasts import Forecasts
 from foreshape_controller.store.groups import GroupStore
+from foreshape_controller.store.halts import Halts
 from foreshape_controller.store.headroom import Headroom
 from foreshape_controller.store.history import HistoryStore
 from foreshape_controller.store.inventory import Inventory
@@ -27,10 +28,10 @@ from foreshape_controller.store.notices import Notices
 from foreshape_controller.store.policies import Policies
 from foreshape_controller.store.profiles import Profiles
 from foreshape_controller.store.recent import Recent
-from foreshape_controller.store.spending import Spending
 from foreshape_controller.store.reclaims import Reclaims
 from foreshape_controller.store.schema import meta
 from foreshape_controller.store.shares import Shares
+from foreshape_controller.store.spending import Spending
 from foreshape_controller.store.tier_factors import TierFactors
 from foreshape_controller.store.transfers import Transfers
 from foreshape_wire.order import Mode
@@ -62,6 +63,7 @@ class Store:
         self.shares = Shares(db)
         self.policies = Policies(db)
         self.spending = Spending(db)
+        self.halts = Halts(db)
         self.decided = Decided(db)
         self.levers = Levers(db)
         self.marks = Marks(db)
