@@ -4,12 +4,12 @@ Three questions, host by host, each answered by ``share_hosts``:
 
 1. What should everybody have? The share: floors, use in tier order, headroom (``decide.share``).
 2. What can grow now? Nobody is pushed below what it has, and what shrinks counts as there until it is proven gone.
-3. Who waits for room that others have above their share? Where somebody does, those are shrunk to it: the growth follows when
-   the room is proven free. Such a shrink asks no hold time, dead band, history or step of the CPU. It never goes below the floor;
-   memory goes by steps, and never below what is in use and its margin.
+3. Who waits for room that others have above their share, or uses what is not there? Where somebody does, those are shrunk to
+   it, and growth follows when the room is proven free. Such a shrink asks no hold time, dead band, history or step of the CPU.
+   It never goes below the floor; memory goes by steps, and never below what is in use and its margin.
 
-Against flapping: nobody is taken, and nobody who has less than it wants is given, less than BAND of what it has; without
-somebody who waits nobody is taken anything, whatever the sum of the shares is.
+Against flapping: nobody is taken, and nobody who has less than it wants is given, less than BAND of what it has; a host
+that handed out more than it has, but of which less is used and nobody wants more, is left alone.
 """
 
 from dataclasses import dataclass, replace
@@ -83,13 +83,15 @@ def fit(sizes: Sizes, terms: Terms) -> Fitted:
     share = _spread(sizes.target, at, shares.granted)
     waiting = np.where(sizes.choice == GROW, np.maximum(0.0, np.minimum(share, sizes.target) - now), 0.0)
     waiting = np.where(_spread(np.zeros(len(now)), at, held_back) > 0, 0.0, waiting)
-    taken = _taken(sizes, terms, share, _hungry(waiting, terms))
+    unmet = _spread(np.zeros(len(now)), at, np.where(claims.shadow, 0.0, np.maximum(0.0, claims.used - shares.granted)))
+    short = _short(np.maximum(waiting, unmet), terms)
+    taken = _taken(sizes, terms, share, short)
     cut = (sizes.choice == GROW) & ~taken.where & (now < sizes.target - reach.EPSILON)
     fitted = _with_taken(_with_cut(sizes, terms, cut, now, share, _spread(np.zeros(len(now)), at, held_back)), taken, share, waiting, terms)
     return Fitted(
-        sizes=replace(fitted, inputs={**fitted.inputs, "limit": _limit(sizes, fitted, terms, share, taken.where)}),
+        sizes=replace(fitted, inputs={**fitted.inputs, "limit": _limit(sizes, fitted, terms, share, short)}),
         share=share,
-        unmet=_spread(np.zeros(len(now)), at, np.where(claims.shadow, 0.0, np.maximum(0.0, claims.used - shares.granted))),
+        unmet=unmet,
         given=np.where(taken.where, sizes.allocation - taken.to, 0.0),
         awaited=waiting,
         floors_exceed=np.bincount(claims.host, sizes.floor[at], len(terms.capacity)) > terms.capacity + reach.EPSILON,
@@ -192,16 +194,16 @@ class _Taken:
     to: Column
 
 
-def _hungry(waiting: Column, terms: Terms) -> Flags:
-    """[n]: on whose host somebody waits for room."""
-    much = (waiting > WAITS * terms.granule) & (terms.host >= 0)
+def _short(lacking: Column, terms: Terms) -> Flags:
+    """[n]: on whose host somebody waits for room, or uses what is not there."""
+    much = (lacking > WAITS * terms.granule) & (terms.host >= 0)
     hosts = np.bincount(terms.host[much], minlength=len(terms.capacity)) > 0
     known = terms.host >= 0
     return known & hosts[np.where(known, terms.host, 0)] if hosts.size else known
 
 
-def _taken(sizes: Sizes, terms: Terms, share: Column, hungry: Flags) -> _Taken:
-    """On hosts where somebody waits: down to the share, in steps that a lever can do, never below the floor."""
+def _taken(sizes: Sizes, terms: Terms, share: Column, short: Flags) -> _Taken:
+    """On hosts that are short: down to the share, in steps that a lever can do, never below the floor."""
     have, floor = sizes.allocation, np.minimum(sizes.floor, sizes.allocation)
     to = reach.at_most(terms.levers, share, terms.granule)
     to = np.where(to < floor - reach.EPSILON, reach.at_least(terms.levers, np.maximum(floor, share), terms.granule), to)
@@ -211,7 +213,7 @@ def _taken(sizes: Sizes, terms: Terms, share: Column, hungry: Flags) -> _Taken:
         one = np.where(one < have, one, reach.at_most(terms.levers, have - terms.granule, terms.granule))
         to = np.maximum(np.maximum(to, one), in_use)
     worth = have - np.maximum(share, floor) >= np.maximum(BAND * have, WAITS * terms.granule)
-    where = hungry & ~terms.fixed & worth & (to < have - reach.EPSILON) & (to < sizes.target - reach.EPSILON)
+    where = short & ~terms.fixed & worth & (to < have - reach.EPSILON) & (to < sizes.target - reach.EPSILON)
     return _Taken(where, to)
 
 
@@ -243,14 +245,18 @@ def _takers(waiting: Column, terms: Terms) -> Column:
     return found
 
 
-def _limit(sizes: Sizes, fitted: Sizes, terms: Terms, share: Column, taken: Flags) -> Column:
-    """[n]: what the agent may give by itself: on a host that is short, no more CPU than the share; NaN: no limit of ours.
+def _limit(sizes: Sizes, fitted: Sizes, terms: Terms, share: Column, short: Flags) -> Column:
+    """[n]: what the agent may give by itself: on a host that is short, no more CPU than the share, to whoever wants more.
 
-    Memory has none: what keeps a guest from running out of it comes before any share.
+    NaN: no limit. Endless: this plan knows nothing of it, and what an earlier one said holds until its end. Memory has no limit:
+    what keeps a guest from running out of it comes before any share.
     """
     if sizes.resource == "memory":
         return np.full(len(share), np.nan)
-    short = (sizes.choice == GROW) & (share < sizes.target - WAITS * terms.granule)
+    unknown = terms.fixed | (sizes.code == CODE["no_forecast"])
+    wants = np.maximum(np.where(sizes.choice == GROW, sizes.target, 0.0), np.nan_to_num(terms.used))
+    less = share < wants - WAITS * terms.granule
     offered = reach.at_most(terms.levers, share, terms.granule)
     limit = np.maximum(np.maximum(offered, fitted.target), sizes.floor)
-    return np.where((taken | short) & ~terms.fixed & (terms.host >= 0), limit, np.nan)
+    bound = (short | (sizes.choice == GROW)) & less & (terms.host >= 0)
+    return np.select([unknown, bound], [np.inf, limit], np.nan)

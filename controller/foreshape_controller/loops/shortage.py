@@ -3,14 +3,14 @@
 Comes after the plan is in the journal, and holds no truth: all of it is said again by the next plan.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
 import numpy as np
 import structlog
 
-from foreshape_controller.model.columns import SHRINK, PlanTable
+from foreshape_controller.model.columns import SHRINK, Column, PlanTable
 from foreshape_controller.model.history import RESOURCES
 from foreshape_controller.model.need import Known, Need, Transfer
 from foreshape_controller.model.plan import Plan
@@ -27,9 +27,9 @@ SAME = 1e-6
 
 
 class _Shares(Protocol):
-    def put(self, found: Sequence[tuple[str, str, float, float]]) -> None: ...
+    def put(self, found: Sequence[tuple[str, str, float, float]], over: Collection[str]) -> None: ...
 
-    def any(self) -> bool: ...
+    def bound(self) -> set[str]: ...
 
 
 class _Transfers(Protocol):
@@ -75,9 +75,11 @@ class Shortage:
     # -- shares -------------------------------------------------------------------------------------------------
 
     def _bind(self, plan: Plan) -> None:
+        """Shares that the plan says; of servers that it knows nothing of, what was said before holds on."""
         found = shares_of(plan.table, plan.at + self._holds_s)
-        if found or self._store.shares.any():
-            self._store.shares.put(found)
+        over = self._store.shares.bound() - {row[0] for row in found} - _unknown(plan.table)
+        if found or over:
+            self._store.shares.put(found, over)
 
     # -- transfers ----------------------------------------------------------------------------------------------
 
@@ -118,9 +120,17 @@ def _why(hosts: set[str], key: Key) -> str:
 
 def shares_of(table: PlanTable, until: float) -> list[tuple[str, str, float, float]]:
     """Server, host, cores and end of every share that binds: where the mode says act, and the plan set a limit."""
-    limit = table.cpu.inputs.get("limit")
-    rows = [] if limit is None else np.flatnonzero(np.isfinite(limit)).tolist()
-    return [(table.servers[i], table.hosts[i], float(limit[i]), until) for i in rows if limit is not None and table.modes[i] == "act"]
+    limit = _limits(table)
+    rows = np.flatnonzero(np.isfinite(limit)).tolist()
+    return [(table.servers[i], table.hosts[i], float(limit[i]), until) for i in rows if table.modes[i] == "act"]
+
+
+def _unknown(table: PlanTable) -> set[str]:
+    return {table.servers[i] for i in np.flatnonzero(np.isinf(_limits(table))).tolist() if table.modes[i] == "act"}
+
+
+def _limits(table: PlanTable) -> Column:
+    return table.cpu.inputs.get("limit", np.full(len(table), np.nan))
 
 
 def _taken(table: PlanTable, ordered: set[str]) -> Mapping[Key, float]:
