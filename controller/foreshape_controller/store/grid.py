@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -90,10 +91,11 @@ class Grid:
 
     def _add_rows(self, conn: Connection, query: Select[Any]) -> None:
         names = list(self.columns)
-        found = [tuple(row) for row in conn.execute(query) if row[0] in self.rows]
+        found = [row for row in conn.execute(query).all() if row[0] in self.rows]
         if not found:
             return
-        numbered, at, *values = np.array(found, np.float64).T
+        flat = np.fromiter(chain.from_iterable(found), np.float64, len(found) * (2 + len(names)))
+        numbered, at, *values = flat.reshape(len(found), -1).T
         rows = np.array([self.rows[int(n)] for n in numbered], np.intp)
         slots = ((at - self.start) // self.step).astype(np.intp)
         for name, told in zip(names, values, strict=True):  # a series has a bin once, so that no cell is met twice

@@ -266,7 +266,7 @@ def _entitled(conn: Connection, resource: str, names: Sequence[str] | None = Non
     query = select(servers.c.id, column).where(column.is_not(None))
     if names is not None:
         query = query.where(servers.c.id.in_(names))
-    return {name: float(amount) for name, amount in conn.execute(query)}
+    return {name: float(amount) for name, amount in conn.execute(query).all()}
 
 
 def _batches(items: Sequence[Any], size: int = BATCH) -> Iterator[list[Any]]:

@@ -5,7 +5,7 @@ another card. So a report costs the same few statements however many servers it 
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -64,6 +64,8 @@ class Inventory:
         self._db = db
         self._modes = modes
         self._put_host = db.upsert(hosts, ["name"])
+        self._known_cards: dict[str, tuple[bytes, DomainCard]] = {}
+        """As last read, by server: a card seldom changes, and to decode it costs more than to compare it."""
 
     def view(self, now: float) -> ClusterView:
         """All hosts and servers at this instant. Stale ones are in it with their ``last_seen``; whoever decides judges."""
@@ -72,17 +74,26 @@ class Inventory:
             known = {row.name: row for row in host_rows}
             server_rows = conn.execute(select(servers).where(servers.c.card.is_not(None))).all()
             levels = self._modes.levels(conn)
+        there = [
+            row for row in server_rows if row.host in known and not (row.released_at is not None and row.released_at < now - GONE_AFTER_S)
+        ]
         samples = {(row.name, s.server): s for row in host_rows if row.samples for s in _samples.decode(row.samples)}
-        found = (
-            _server(row, known[row.host], samples.get((row.host, ServerId(row.id))), levels, now)
-            for row in server_rows
-            if row.host in known and not (row.released_at is not None and row.released_at < now - GONE_AFTER_S)
-        )
+        cards = self._decoded(there)
+        found = (_server(row, cards[row.id], known[row.host], samples.get((row.host, row.id)), (levels, now)) for row in there)
         return ClusterView(
             at=now,
             hosts=tuple(h for h in (_host(row, levels) for row in host_rows) if h is not None),
             servers=tuple(sorted(found, key=lambda s: (s.name, s.id))),
         )
+
+    def _decoded(self, rows: Sequence[Any]) -> Mapping[str, DomainCard]:
+        """Cards of these servers; those that are as they were are not decoded again."""
+        before, after = self._known_cards, dict[str, tuple[bytes, DomainCard]]()
+        for row in rows:
+            kept = before.get(row.id)
+            after[row.id] = kept if kept is not None and kept[0] == row.card else (row.card, _card.decode(row.card))
+        self._known_cards = after
+        return {server: card for server, (_, card) in after.items()}
 
     def details(self) -> dict[str, HostDetail]:
         """What is known of every host beside the view."""
@@ -242,9 +253,8 @@ def _host(row: Any, levels: Levels) -> Host | None:
     )
 
 
-def _server(row: Any, host: Any, sample: VmSample | None, levels: Levels, now: float) -> Server:
-    card = _card.decode(row.card)
-    identity = card.identity
+def _server(row: Any, card: DomainCard, host: Any, sample: VmSample | None, known: tuple[Levels, float]) -> Server:
+    identity, (levels, now) = card.identity, known
     if sample is None and row.last_sample is not None:
         sample = _sample.decode(row.last_sample)
     raised = row.raised_floor is not None and row.raised_until > now

@@ -233,7 +233,7 @@ def _write_floors(conn: Connection, plan: Plan) -> None:
     table = plan.table
     told: dict[str, tuple[float, float]] = {d.server: (d.floor.cpu.cores, d.floor.memory.mib) for d in plan.written}
     told |= zip(table.servers, zip(table.cpu.floor.tolist(), table.memory.floor.tolist(), strict=True), strict=True)
-    known = {row.id: (row.floor_cpu, row.floor_memory) for row in conn.execute(_floors)}
+    known = {server: (cpu, memory) for server, cpu, memory in conn.execute(_floors).all()}
     changed = [{"of": s, "c": c, "m": m} for s, (c, m) in told.items() if s in known and known[s] != (c, m)]
     if changed:
         conn.execute(_set_floor, changed)
