@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from decide_support import BALLOON, HOUR, NOW, MemoryStore, history, host, numbered, server, size_of
+from decide_support import BALLOON, HOUR, NOW, MemoryStore, history, host, numbered, sample, server, size_of
 from foreshape_controller.decide.tiers import BUILT_IN, load_tiers
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
@@ -54,7 +54,7 @@ def quiet_then_busy_every_day():
 
 
 def test_a_daily_rise_is_met_before_it_comes_and_the_reactive_rule_misses_it():
-    vm = server(allocation=size_of(1.0, 4096))
+    vm = server(allocation=size_of(1.0, 4096), last=sample("vm1", cpu=0.5))
     store = world([vm], [quiet_then_busy_every_day()])
     plan, (order,) = cycle(store)
     cpu = plan.decisions[0].cpu
@@ -115,13 +115,13 @@ def test_one_odd_server_does_not_stop_the_others():
     assert {o.server for o in orders} == {"vm1", "vm2"}, "vm1 still gives CPU back"
 
 
-def test_growth_that_does_not_fit_the_host_is_cut_by_weight():
+def test_growth_that_does_not_fit_the_host_goes_to_the_higher_tier_and_the_floor_of_the_lower_stays():
     vms = [server(f"vm{i}", allocation=size_of(1.0, 4096), tier=tier) for i, tier in ((1, "guaranteed"), (2, "economy"))]
     store = world(vms, [quiet_then_busy_every_day()] * 2, hosts=[host(cpus=1)])
     plan, _ = cycle(store, cpu_ratio=3.5)
     rich, poor = (d.cpu.target for d in plan.decisions)
     assert rich + poor <= 3.5
-    assert rich > poor >= 1.0
+    assert rich > poor >= 0.2, "5 % of 4 cores were promised"
 
 
 def test_a_budget_keeps_the_most_pressing_orders():

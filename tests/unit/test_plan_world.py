@@ -97,7 +97,9 @@ def test_a_forecast_that_is_no_number_holds_that_server_alone():
 
 def test_a_server_whose_project_and_host_are_gone_is_stale():
     vms = [server("vm1", project="", host="nowhere"), server("vm2")]
-    codes = {d.server: (d.cpu.code, d.memory.code) for d in plan_of(vms).decisions}
+    plan = plan_of(vms)
+    codes = {d.server: (d.cpu.code, d.memory.code) for d in plan.decisions}
+    assert plan.notes == ("1 hosts of servers are unknown, nothing changes there: nowhere",)
     assert codes["vm1"] == ("stale", "stale")
     assert codes["vm2"] == ("peak_below", "peak_below")
 

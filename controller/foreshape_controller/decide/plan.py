@@ -69,6 +69,10 @@ def _notes(view: ClusterView, known: Known, now: float, deciding: int) -> tuple[
     frozen = [h.name for h in view.hosts if now - h.last_seen > known.limits.stale_after_s]
     if frozen:
         notes.append(f"{len(frozen)} hosts silent, nothing changes there: {', '.join(sorted(frozen)[:5])}")
+    known_hosts = {h.name for h in view.hosts}
+    lost = sorted({s.host for s in view.servers} - known_hosts)
+    if lost:
+        notes.append(f"{len(lost)} hosts of servers are unknown, nothing changes there: {', '.join(lost[:5])}")
     if deciding < len(view.servers):
         notes.append(f"{len(view.servers) - deciding} servers in mode observe: measured and forecast, not decided")
     notes.extend(f"no forecast of {r}" for r in RESOURCES if r not in known.forecasts and deciding)
