@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from foreshape_controller.config import ReclaimSettings
+from foreshape_controller.decide.reclaim import objected
 from foreshape_controller.model.reclaim import State
 from foreshape_demo.bed import Bed, Pace
 from sim_support import Constant, Lockstep, spec, world
@@ -38,6 +39,8 @@ class Run:
 
     lockstep: Lockstep
     idle: str
+    objector: str
+    """Idle too; its owner objects when its floor is down."""
     rows: list = field(default_factory=list)
     """(now, the CPU's reclaim, its cores)"""
     returned_at: float = 0.0
@@ -67,9 +70,10 @@ def run(tmp_path_factory):
     (folder / "tiers.yaml").write_text(TIERS)
     load = Constant(cpu=0.02, memory=150.0)
     idle = spec(1, cores=8, mib=8192.0, workload=load, project="shop")
+    objector = spec(3, cores=8, mib=8192.0, workload=Constant(cpu=0.02, memory=150.0), project="lab")
     busy = spec(2, cores=4, mib=4096.0, workload=Constant(cpu=1.5, memory=2500.0))
-    bed = Bed(world(idle, busy, cpus=16), folder, pace=PACE, tiers_file=str(folder / "tiers.yaml"), reclaim=OPTIONS)
-    made = Run(Lockstep(bed), idle.server)
+    bed = Bed(world(idle, busy, objector, cpus=16), folder, pace=PACE, tiers_file=str(folder / "tiers.yaml"), reclaim=OPTIONS)
+    made = Run(Lockstep(bed), idle.server, objector.server)
     made.until(State.NOTICED, 8)
     made.until(State.RECLAIMED, 6)
     made.lockstep.run(0.5 * HOUR)  # the next plans follow the floor down
@@ -79,6 +83,7 @@ def run(tmp_path_factory):
     made.lockstep.run(0.5 * HOUR)
     made.rows.append((bed.now, made.lockstep.store.reclaims.of(idle.server)["cpu"], made.vm.cpu))
     load.cpu, made.returned_at = BUSY, bed.now
+    made.lockstep.store.reclaims.alter(objector.server, "cpu", lambda row: objected(row, "ours", bed.now))
     made.until(State.GIVEN_BACK, 1)
     made.lockstep.run(0.25 * HOUR)
     yield made
@@ -103,8 +108,11 @@ def test_the_floor_went_down_by_half_each_half_hour_and_the_server_followed(run)
     assert last[2] < 0.2, "it has a tenth of what its tier guarantees, and a fortieth of what it was sold"
 
 
-def test_it_never_had_less_than_its_floor(run):
-    assert (run.lockstep.watch.breaches, run.lockstep.watch.said) == (0, [])
+def test_nobody_had_less_than_its_floor_except_while_it_was_given_back(run):
+    """The objector's floor is 2 cores again from a plan on; its agent has the order with its next report."""
+    watch, back = run.lockstep.watch, run.lockstep.store.reclaims.of(run.objector)["cpu"]
+    assert all("vm-3 has" in said and "floor of 2.00" in said for said in watch.said)
+    assert watch.breaches * PACE.cycle_s <= back.stated_s
 
 
 def test_a_controller_that_was_killed_goes_on_with_the_floor_that_was_written(run):
@@ -125,6 +133,15 @@ def test_the_load_that_returned_had_its_floor_again_within_the_stated_time(run):
     assert f"{back.stated_s:.0f} s stated" in told[0].text
 
 
+def test_an_objection_is_answered_by_an_order_that_gives_the_floor_back_within_the_stated_time(run):
+    back = run.lockstep.store.reclaims.of(run.objector)["cpu"]
+    assert (back.state, back.objection, back.floor) == (State.OBJECTED, "ours", 2.0)
+    assert 0 < back.measured_s <= back.stated_s, "nothing had given it back before: it waited for a plan and its agent's next cycle"
+    (vm,) = (vm for vm in run.lockstep.bed.world.vms() if vm.spec.server == run.objector)
+    assert vm.cpu >= 2.0 - 0.01
+    assert run.lockstep.store.reclaims.floors(0.0).get("cpu", {}) == {}
+
+
 def test_what_was_not_needed_again_stays_reclaimed(run):
     memory = run.lockstep.store.reclaims.of(run.idle)["memory"]
     assert memory.state in (State.SHRINKING, State.RECLAIMED)
@@ -132,5 +149,5 @@ def test_what_was_not_needed_again_stays_reclaimed(run):
 
 
 def test_the_busy_server_was_left_alone(run):
-    (busy,) = (s for s in run.lockstep.servers if s != run.idle)
+    (busy,) = (s for s in run.lockstep.servers if s not in (run.idle, run.objector))
     assert run.lockstep.store.reclaims.of(busy) == {}
