@@ -59,7 +59,7 @@ ROUTER = Router("/v1", guards=[operator], route_handlers=[caps, show, create, li
 
 def _resolved(services: Services, scope: str, now: float) -> str:
     """The scope with a server's name turned into its id. Raises NotFound for what nobody is in: it is hardly meant."""
-    kind, _, name = scope.partition(":")
+    kind, _, name = rules.check_scope(scope).partition(":")
     around = services.guarding.scope(now)
     if kind == "server":
         found = [s.id for s in around.servers if s.id == name] or [s.id for s in around.servers if s.name == name]

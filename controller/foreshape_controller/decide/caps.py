@@ -30,7 +30,7 @@ Groups = Mapping[str, Sequence[str]]
 
 def compose(request: CapRequest, ids: Callable[[str], str], now: float) -> tuple[Cap, ...]:
     """The caps that a request asks for. Raises Invalid naming the field, and what to write instead."""
-    scope, until = _scope(request.scope), _until(request, now)
+    scope, until = check_scope(request.scope), _until(request, now)
     reason = request.reason.strip()
     if not reason or len(reason) > REASON_MOST:
         raise Invalid(f"reason: say why, in 1 to {REASON_MOST} characters: the owner is told")
@@ -44,7 +44,8 @@ def compose(request: CapRequest, ids: Callable[[str], str], now: float) -> tuple
     )
 
 
-def _scope(text: str) -> str:
+def check_scope(text: str) -> str:
+    """The same text. Raises Invalid for what is no scope."""
     kind, colon, name = text.partition(":")
     if kind not in KINDS or not colon or not name.strip() or name != name.strip() or len(text) > SCOPE_MOST or not text.isprintable():
         raise Invalid(f"scope {text[:80]!r} is none: write {', '.join(f'{k}:{_named(k)}' for k in KINDS)}")
