@@ -7,7 +7,8 @@ import numpy as np
 from foreshape_controller.decide.gather import Gathered
 from foreshape_controller.decide.known import Known
 from foreshape_controller.decide.shortage import Shared, shared
-from foreshape_controller.decide.size import ODD, decide_sizes
+from foreshape_controller.decide.size import decide_sizes
+from foreshape_controller.decide.sound import ODD
 from foreshape_controller.model.columns import PlanTable, Sizes
 from foreshape_controller.model.history import RESOURCES
 from foreshape_controller.model.plan import Plan

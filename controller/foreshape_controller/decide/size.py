@@ -11,15 +11,14 @@ All servers at once: rules are masks over columns, and nothing but columns comes
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from foreshape_controller.decide import reach
-from foreshape_controller.decide.facts import LEVERS, Facts, Levers, Rules
+from foreshape_controller.decide.facts import LEVERS, Facts, Rules
+from foreshape_controller.decide.sound import ODD, is_amount, sane, unsound
 from foreshape_controller.model.columns import CODE, CODES, GATE, GROW, HOLD, SHRINK, Bits, Codes, Column, Flags, Sizes
 from foreshape_controller.model.told import CONFIDENT
-from foreshape_wire.quantity import MAX_CORES, MAX_MIB
 
 NEAR_CAP = 0.95
 """CPU use from this share of the allocation on is about to be held back, or is: what it has is not enough, whatever was predicted."""
@@ -34,9 +33,9 @@ def decide_sizes(facts: Facts, rules: Rules) -> Sizes:
     A server whose numbers make no sense is held (``odd_data``); it changes nothing for the others.
     """
     odd = unsound(facts)
-    case = _Case.of(_sane(facts, odd), rules)
+    case = _Case.of(sane(facts, odd), rules)
     chosen = _choose(case)
-    have = np.where(_amounts(facts.allocation, facts.resource), facts.allocation, 0.0)
+    have = np.where(is_amount(facts.allocation, facts.resource), facts.allocation, 0.0)
     kept: dict[str, Column] = {"wanted": case.wanted, "floor": case.floor, "ceiling": case.ceiling}
     names = tuple(name.value for name in LEVERS[facts.resource])
     target = np.where(odd, have, chosen.target)
@@ -69,45 +68,6 @@ def _reactive(case: "_Case", chosen: "_Found") -> Column:
     found = _choose(replace(case, facts=replace(f, peak=seen, held=held)))
     known = there & f.peak.there
     return np.where(f.peak.there & ~f.peak.looked_ahead, chosen.target, np.where(known, found.target, np.nan))
-
-
-# -- numbers that make no sense ---------------------------------------------------------------------------------------
-
-ODD = ("", "a size, a lever's range or a forecast is not a number", "what was sold is nothing, or more than any machine has")
-
-
-def unsound(facts: Facts) -> Codes:
-    """[n]: index into ``ODD`` of what is wrong with a server's numbers; 0: nothing. Comparisons with NaN would decide anything."""
-    f, levers, peak = facts, facts.levers, facts.peak
-    sound = _amounts(f.allocation, f.resource) & _amounts(f.ceiling, f.resource) & np.isfinite(f.raised_floor)
-    for column in (levers.lowest, levers.highest, levers.granule):
-        sound &= (~levers.usable | _positive(column)).all(axis=0)
-    sound &= ~peak.there | (_positive(peak.median) & _positive(peak.wanted))
-    sold = _amounts(f.entitlement, f.resource) & (f.entitlement > 0)
-    return np.select([~sound, ~sold], [1, 2], 0).astype(np.int32)
-
-
-def _positive(column: Column) -> Flags:
-    return np.isfinite(column) & (column >= 0)
-
-
-def _amounts(column: Column, resource: str) -> Flags:
-    return (column >= 0) & (column <= (MAX_CORES if resource == "cpu" else MAX_MIB))  # NaN fails every comparison
-
-
-def _sane(facts: Facts, odd: Codes) -> Facts:
-    """The same facts with harmless numbers where they are odd, so that arithmetic stays silent; the result is thrown away."""
-    if not odd.any():
-        return facts
-    bad = odd > 0
-
-    def mended(column: Column) -> Column:
-        return np.where(bad, 1.0, column)
-
-    levers = Levers(facts.levers.usable & ~bad, *(mended(c) for c in (facts.levers.lowest, facts.levers.highest, facts.levers.granule)))
-    peak = replace(facts.peak, median=mended(facts.peak.median), wanted=mended(facts.peak.wanted))
-    amounts: dict[str, Any] = {name: mended(getattr(facts, name)) for name in ("allocation", "entitlement", "ceiling", "raised_floor")}
-    return replace(facts, levers=levers, peak=peak, **amounts)
 
 
 # -- bounds -----------------------------------------------------------------------------------------------------------
