@@ -4,8 +4,9 @@
 
 Each size runs in a process of its own on a store of its own (SQLite, in a temporary folder), 30 servers a host. Reports, with cards,
 come in through the store's own intake, one per host before every cycle; the hours before them are written by the store's own packing
-(day chunks of a pool of made-up days, and the bins that are still open). Forecasts are made up at the plan's seam: forecasting has
-its own benchmarks. --against runs the same cycles with another checkout's code, in turn with this one's, as the peer.
+(day chunks of a pool of made-up days, and the bins that are still open). The program is put together as it always is, with everybody
+who is asked and told by a plan; only forecasts are made up, which have benchmarks of their own. --against runs the same cycles with
+another checkout's code, in turn with this one's, as the peer.
 """
 
 import argparse
@@ -20,15 +21,16 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import structlog
 
-from foreshape_controller.decide.tiers import BUILT_IN
+from foreshape_controller.config import Settings
 from foreshape_controller.loops.ahead import Ahead
-from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
+from foreshape_controller.loops.plan import PlanLoop
+from foreshape_controller.main import build
 from foreshape_controller.model.forecast import HALF_HOURS, LEVELS, Forecast
 from foreshape_controller.model.history import BINS_PER_DAY, RESOURCES
 from foreshape_controller.model.server import ClusterView
@@ -274,13 +276,12 @@ def measure(n: int, cycles: int, mode: Mode) -> dict[str, object]:
     """Build a store of n servers and run cycles on it; steps in seconds, by cycle."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(prefix="foreshape-bench-") as folder:
-        store = Store.open(f"sqlite:///{folder}/plan.db", synchronous="full")
         vms = make_vms(n)
+        store, loop = program(folder, vms)
         cloud = Cloud(vms, store)
         cloud.report(NOW - 5)
         fill(store, vms)
         store.modes.set("cloud", mode, "bench", NOW)
-        loop = PlanLoop(store, Foreseen(vms), Sources(lambda: BUILT_IN), PlanSettings())
         before, empty = _rss_mib(), _tables_bytes(store)
         ran = [_cycle(loop, cloud, NOW + PLAN_S * i) for i in range(cycles + 1)]
         kept = (_tables_bytes(store) - empty) / len(ran)
@@ -288,6 +289,20 @@ def measure(n: int, cycles: int, mode: Mode) -> dict[str, object]:
         store.close()
     orders = rows["orders"] / len(ran)
     return {"servers": n, "ran": ran, "peak_mib": _peak_mib(), "before_mib": before, "plan_bytes": kept, "orders": orders}
+
+
+def program(folder: str, vms: Sequence[Vm]) -> tuple[Store, PlanLoop]:
+    """The controller as it is put together, everybody who is asked and told by a plan with it; only forecasts are made up."""
+    base = Settings()
+    settings = replace(
+        base,
+        store=replace(base.store, url=f"sqlite:///{folder}/plan.db"),
+        api=replace(base.api, admin_token_file=""),
+        plan=replace(base.plan, tiers_file="", segments_file=""),
+    )
+    made = build(settings, lambda: NOW)
+    made.plan_loop.foresight = Foreseen(vms)
+    return made.store, made.plan_loop
 
 
 def _cycle(loop: PlanLoop, cloud: Cloud, now: float) -> dict[str, float]:

@@ -81,6 +81,11 @@ class Program:
     guard: Guard
     learn: Learn | None = None
 
+    def look_ahead(self) -> None:
+        """Make the forecasts that are due; a plan that is made meanwhile takes the newest that are there."""
+        now = self.clock()
+        self.foresight.run_once(now, self.store.inventory.view(now))
+
     def tidy(self) -> None:
         """Pack closed bins; delete what is older than its retention."""
         s, now = self.settings, self.clock()
@@ -315,7 +320,8 @@ def _loops(program: Program) -> BackgroundScheduler:
             next_run_time=datetime.now(UTC),
         )
 
-    every(s.plan.interval_s, "plan", lambda: program.plan_loop.run_once(program.clock()))
+    every(s.plan.interval_s, "forecast", program.look_ahead)
+    every(s.plan.interval_s, "plan", lambda: program.plan_loop.run_once(program.clock(), look_ahead=False))
     every(s.plan.forecast_every_s, "events", lambda: program.aftermath.run_once(program.clock()))
     every(s.reclaim.interval_s, "reclaim", lambda: program.reclaim.run_once(program.clock()))
     every(s.feedback.interval_s, "feedback", lambda: program.feedback.run_once(program.clock()))

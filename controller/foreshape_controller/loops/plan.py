@@ -147,7 +147,7 @@ class PlanLoop:
         listeners: Sequence[Listener] = (),
     ) -> None:
         self._store = store
-        self._foresight = foresight
+        self.foresight = foresight
         self._sources = sources
         self._settings = settings or PlanSettings()
         self._listeners = listeners
@@ -162,7 +162,7 @@ class PlanLoop:
         watch = Stopwatch()
         view = watch.lap("view", self._store.inventory.view(now))
         if look_ahead:
-            watch.lap("forecasts", self._foresight.run_once(now, view))
+            watch.lap("forecasts", self.foresight.run_once(now, view))
         known = self._known(view, now, watch)
         plan = watch.lap("decide", make_plan(view, known, now, ids))
         plan = replace(plan, notes=(*plan.notes, *self._sources.notes()))
@@ -182,7 +182,7 @@ class PlanLoop:
 
     def _known(self, view: ClusterView, now: float, watch: "Stopwatch") -> Known:
         asked, policy = self._sources, self._sources.tiers()
-        ahead = watch.lap("ahead", self._foresight.newest(view))
+        ahead = watch.lap("ahead", self.foresight.newest(view))
         of: dict[str, Tier] = {s.id: policy.of(s, ahead.groups.of.get(s.id, ())) for s in view.servers}
         tiers = watch.lap("tiers", of)
         return Known(
