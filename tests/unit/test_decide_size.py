@@ -119,13 +119,30 @@ def test_at_the_cap_the_dead_band_does_not_hold_growth_back():
 
 
 def test_below_its_floor_a_server_grows_whatever_is_predicted():
-    found = size(replace(CPU, allocation=0.2, peak=peak(0.1)), STANDARD)
+    found = size(replace(CPU, allocation=0.2, peak=peak(0.1), seen=replace(QUIET, latest=0.1)), STANDARD)
     assert (found.choice, found.target, found.code) == (Choice.GROW, 0.4, "below_floor"), "10 % of 4 cores"
 
 
 def test_even_a_little_below_its_floor_is_too_little():
-    found = size(replace(CPU, allocation=0.38, peak=peak(0.1)), STANDARD)
+    found = size(replace(CPU, allocation=0.38, peak=peak(0.1), seen=replace(QUIET, latest=0.1)), STANDARD)
     assert (found.choice, found.target) == (Choice.GROW, 0.4), "5 % are less than the dead band, and a promise all the same"
+
+
+def test_use_near_its_cap_grows_by_a_margin_whatever_was_predicted():
+    """1.9 of 2.0 cores are 95 %: 1.9 + 20 % = 2.28 are wanted, up to 2.3. At 1.89 the forecast of 1.0 is believed."""
+    found = size(replace(CPU, peak=peak(1.0), seen=replace(QUIET, latest=1.9)), STANDARD)
+    assert (found.choice, found.target, found.code) == (Choice.GROW, 2.3, "peak_above")
+    assert found.reason == "2.28 cores in use, its margin included, is above its 2.00 cores"
+    assert size(replace(CPU, peak=peak(1.0), seen=replace(QUIET, latest=1.89)), STANDARD).choice is Choice.SHRINK
+
+
+def test_a_shrink_has_a_band_of_its_own():
+    """Of 2.0 cores 1.4 are 30 % away: worth it. 1.45 are not, though the tier's dead band is 10 %."""
+    assert size(replace(CPU, peak=peak(1.4)), STANDARD).target == 1.4
+    held = size(replace(CPU, peak=peak(1.45)), STANDARD)
+    assert (held.choice, held.code, held.reason) == (Choice.HOLD, "dead_band", "1.45 cores wanted: less than 30% away")
+    plain = msgspec.structs.replace(STANDARD, cpu=msgspec.structs.replace(STANDARD.cpu, shrink_band=0.0))
+    assert size(replace(CPU, peak=peak(1.45)), plain).target == 1.45, "0 is the tier's dead band"
 
 
 def test_a_ceiling_below_what_levers_reach_is_kept():

@@ -29,6 +29,8 @@ def _cpu(quantile: float, floor_share: float, shrink_step_share: float) -> Resou
         hold_s=3 * HOUR,
         shrink_step_share=shrink_step_share,
         young_s=6 * HOUR,
+        margin_share=0.2,
+        shrink_band=0.3,
     )
 
 
@@ -41,6 +43,7 @@ def _memory(quantile: float, floor_share: float, margin_share: float) -> Resourc
         shrink_step_share=0.05,
         young_s=24 * HOUR,
         margin_share=margin_share,
+        shrink_band=0.3,
     )
 
 
