@@ -149,11 +149,11 @@ def test_halts_hold_in_the_words_of_whoever_halts():
 def test_a_cap_an_agreed_floor_and_an_anomaly_reach_their_server_only():
     vms = [server(f"vm{i}", allocation=size_of(2.0, 4096)) for i in range(1, 5)]
     cap = Cap(id="cap-1", scope="server:vm1", resource="cpu", amount=1.2, since=NOW, until=NOW + HOUR, reason="too loud")
-    facts = known(vms, caps={"cpu": {"vm1": cap}}, agreed={"cpu": {"vm2": 1.7}}, anomalous={"cpu": frozenset({"vm3"})})
+    facts = known(vms, caps={"cpu": {"vm1": cap}}, agreed={"cpu": {"vm2": 1.3}}, anomalous={"cpu": frozenset({"vm3"})})
     found = {d.server: d.cpu for d in plan_of(vms, facts).decisions}
     assert (found["vm1"].target, found["vm1"].code) == (1.2, "capped")
     assert "too loud" in found["vm1"].reason
-    assert (found["vm2"].target, found["vm2"].floor) == (1.7, 1.7)
+    assert (found["vm2"].target, found["vm2"].floor) == (1.3, 1.3)
     assert (found["vm3"].code, found["vm3"].choice) == ("anomalous", Choice.HOLD)
     assert found["vm4"].target == 1.0, "one step of the standard tier takes half"
 
@@ -166,7 +166,7 @@ def test_two_shrinks_are_apart_as_long_as_the_tier_says():
 
 
 def test_a_slow_lever_makes_its_server_grow_for_a_rise_that_the_half_hour_does_not_hold():
-    vms = [server("quick", allocation=size_of(1.0, 4096)), server("slow", allocation=size_of(1.0, 4096))]
+    vms = [server(name, allocation=size_of(1.0, 4096), last=sample(name, cpu=0.5)) for name in ("quick", "slow")]
     facts = known(vms, leads={"cpu": {"quick": 10.0, "slow": 40 * 60.0}}, limits=Limits(ahead_s=90.0))
     facts.forecasts["cpu"].half_hours[:, 1] = 3.0
     found = {d.server: d.cpu for d in plan_of(vms, facts).decisions}
