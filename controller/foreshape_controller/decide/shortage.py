@@ -194,4 +194,4 @@ def _notes(view: ClusterView, resource: str, exceed: Flags) -> tuple[str, ...]:
     names = sorted(view.hosts[h].name for h in np.flatnonzero(exceed).tolist())
     if not names:
         return ()
-    return (f"{resource}: the floors are more than {len(names)} hosts have: {', '.join(names[:5])}",)
+    return (f"{resource}: the floors together are more than there is on {len(names)} of the hosts: {', '.join(names[:5])}",)
