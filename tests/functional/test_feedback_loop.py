@@ -164,7 +164,16 @@ def day_of(store, at: float, **mark) -> None:
     store.marks.settle({MarkKey(int(at), "standard", "cpu"): Mark(**whole)}, int(at) + HALF)
 
 
+def test_its_first_day_teaches_nothing_yet(store):
+    day_of(store, T0, short=300)
+    feedback(store).run_once(T0 + HALF)
+    first = store.tier_factors.all()["standard", "cpu"]
+    assert (first.headroom, first.at) == (1.0, T0 + HALF)
+    assert "first day is not over" in first.reason
+
+
 def test_once_a_day_a_tier_follows_its_target(store):
+    store.tier_factors.save({("standard", "cpu"): Factors(at=T0 - DAY)})
     loop = feedback(store)
     day_of(store, T0, short=300)
     loop.run_once(T0 + HALF)

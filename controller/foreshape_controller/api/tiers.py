@@ -11,6 +11,7 @@ from litestar.params import FromPath, JSONBody
 from foreshape_controller.api import present
 from foreshape_controller.api.auth import operator
 from foreshape_controller.api.services import Services
+from foreshape_controller.decide.circumstances import learned_of
 from foreshape_controller.decide.segments import grouped
 from foreshape_controller.decide.tiers import dump_tiers
 from foreshape_controller.errors import Invalid, NotFound
@@ -18,6 +19,8 @@ from foreshape_controller.log import get_logger
 from foreshape_controller.loops.policy import assigned
 from foreshape_controller.model.answers import PolicyAnswer, ServerAnswer, TierAnswer
 from foreshape_controller.model.group import Member
+from foreshape_controller.model.history import RESOURCES
+from foreshape_controller.model.mark import Factors
 from foreshape_controller.model.server import ClusterView
 from foreshape_controller.model.tier import Tier
 
@@ -45,7 +48,10 @@ def tier(services: NamedDependency[Services], name: FromPath[str]) -> TierAnswer
     known = services.policy.current().tiers
     if name not in known:
         raise NotFound(f"there is no tier {name!r}; known are {', '.join(known)}")
-    return _tier(known[name], _count(services)[name])
+    answer = _tier(known[name], _count(services)[name])
+    factors = services.store.tier_factors.all()
+    answer.learned = {r: learned_of(factors.get((name, r), Factors())) for r in RESOURCES}
+    return answer
 
 
 @post("/tiers/reload", status_code=200, sync_to_thread=True)
@@ -97,4 +103,4 @@ def _policy(services: Services) -> PolicyAnswer:
 
 
 def _tier(t: Tier, servers: int) -> TierAnswer:
-    return TierAnswer(servers=servers, **{f: getattr(t, f) for f in TierAnswer.__struct_fields__ if f != "servers"})
+    return TierAnswer(servers=servers, **{f: getattr(t, f) for f in TierAnswer.__struct_fields__ if f not in ("servers", "learned")})

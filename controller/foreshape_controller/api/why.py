@@ -9,11 +9,14 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from foreshape_controller.api import present
 from foreshape_controller.api.auth import operator
 from foreshape_controller.api.services import Services
-from foreshape_controller.decide import price
+from foreshape_controller.decide import caps, price
 from foreshape_controller.decide.afterwards import afterwards, window
+from foreshape_controller.decide.circumstances import circumstances, learned
+from foreshape_controller.decide.segments import grouped
 from foreshape_controller.decide.why import Around, clock, sentences
 from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.model.answers import WhyAnswer, WorthAnswer
+from foreshape_controller.model.group import Member
 from foreshape_controller.model.history import RESOURCES, History
 from foreshape_controller.model.moment import read_moment
 from foreshape_controller.model.plan import Decision, Sizing
@@ -103,8 +106,22 @@ def _look_after(services: Services, answer: WhyAnswer, decision: Decision) -> No
     came = {r: _came(services, r, decision) for r in RESOURCES}
     sizings = {"cpu": decision.cpu, "memory": decision.memory}
     answer.afterwards = tuple(afterwards(sizings[r], came[r], services.clock()) for r in RESOURCES)
+    answer.circumstances = _circumstances(services, decision)
     worth = (_worth(tier.price, sizings[r], float(came[r].entitlement[0])) for r in RESOURCES)
     answer.worth = tuple(w for w in worth if w is not None)
+
+
+def _circumstances(services: Services, decision: Decision) -> tuple[str, ...]:
+    """What else was in force when it was made, as far as it is still kept."""
+    store, at = services.store, decision.at
+    view = store.inventory.view(services.clock())
+    scopes = {f"server:{decision.server}", f"host:{decision.host}"}
+    found = next((s for s in view.servers if s.id == decision.server), None)
+    if found is not None:
+        groups = grouped([Member.of(s) for s in view.servers], services.segments, store.profiles.names()).of
+        scopes.update(n for n in caps.scopes(found, groups) if not n.startswith("host:"))  # it may have moved since
+    said = circumstances(scopes, store.caps.all(), store.halts.all(), store.reclaims.of(decision.server).values(), at)
+    return (*said, *learned(decision.tier, store.tier_factors.all(), at))
 
 
 def _came(services: Services, resource: str, decision: Decision) -> History:

@@ -252,7 +252,10 @@ class Feedback:
         day = added(self._store.marks.between(now - DAY_S, now))
         moved = {}
         for name, resource in due:
-            before = known.get((name, resource), Factors())
+            before = known.get((name, resource))
+            if before is None:
+                moved[name, resource] = Factors(at=now, reason="nothing was learned yet: its first day is not over")
+                continue
             after = adapt(before, day.get((name, resource), Mark()), policy.tiers[name].violation_target, resource, rule)
             moved[name, resource] = msgspec.structs.replace(after, at=now)
             if (after.headroom, after.hold) != (before.headroom, before.hold):

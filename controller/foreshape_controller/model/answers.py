@@ -400,6 +400,8 @@ class TierAnswer(msgspec.Struct, kw_only=True):
     cpu: ResourceRules
     memory: ResourceRules
     price: Price
+    learned: dict[str, str] = {}
+    """By resource: what feedback made of headroom and hold time, and why. Only where one tier is asked for."""
 
 
 class PolicyAnswer(msgspec.Struct, kw_only=True):
