@@ -35,10 +35,10 @@ class World:
         whole = msgspec.structs.replace(host_sample(), **sizes.get("host", {}))
         return report(self.sequence, self.now, samples, host=name, cards=cards, host_sample=whole)
 
-    def cycle(self, cycles=3):
-        """Ten minutes of reports and plans; the last plan."""
+    def cycle(self, cycles=2):
+        """Minutes of reports and plans; the last plan."""
         for _ in range(cycles):
-            for _ in range(20):
+            for _ in range(6):
                 self.sequence, self.now = self.sequence + 1, self.now + 10
                 for name, (servers, sizes) in {"hv-good": ([(GOOD, 1.0, 2048.0)], {}), **self.others}.items():
                     self.program.intake.accept(name, encode(self.told(name, servers, **sizes)), self.now)
