@@ -2,6 +2,7 @@
 
 from litestar import Router, get
 from litestar.di import NamedDependency
+from litestar.params import FromQuery
 
 from foreshape_controller.api.auth import operator
 from foreshape_controller.api.services import Services
@@ -13,7 +14,7 @@ KEPT_S = 7 * 86400.0
 
 
 @get("/needs", sync_to_thread=True)
-def needs(services: NamedDependency[Services], all: bool = False) -> list[NeedAnswer]:  # noqa: A002  the query's own word
+def needs(services: NamedDependency[Services], all: FromQuery[bool] = False) -> list[NeedAnswer]:  # noqa: A002  the query's own word
     """Migration needs, the most pressing first; with ``all=true`` then those that were closed within a week."""
     now = services.clock()
     names: dict[str, str] = {s.id: s.name or s.id for s in services.store.inventory.view(now).servers}
