@@ -4,6 +4,7 @@ Nothing is kept here that is not in the store or made anew by the next plan: whi
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -109,7 +110,7 @@ class Guarding:
         tier = tiers.tiers.get(self._tier_of.get(plain.server, ""))
         server = self._servers.get(plain.server)
         found: tuple[HardCap, ...] = () if scene is None or server is None or not scene.told else _hard(server, scene)
-        return plain if tier is None and not found else msgspec.structs.replace(plain, **_terms(tier), caps=found)
+        return _completed(plain, tier, found)
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -130,6 +131,12 @@ class _Scene(msgspec.Struct, frozen=True):
 
 def _promised(of: ResourceRules, sold: float) -> float:
     return max(of.floor_share * sold, min(of.floor_least, sold))
+
+
+@lru_cache(maxsize=65536)
+def _completed(plain: Guard, tier: Tier | None, caps: tuple[HardCap, ...]) -> Guard:
+    """Cached by its values, which seldom change: every reply to an agent has one for each server."""
+    return plain if tier is None and not caps else msgspec.structs.replace(plain, **_terms(tier), caps=caps)
 
 
 def _terms(tier: Tier | None) -> dict[str, object]:

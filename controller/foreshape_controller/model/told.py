@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
 
+from foreshape_controller.model.cap import UNITS
 from foreshape_controller.model.columns import CHOICES, GATES, HOLD, PlanTable, Sizes
 from foreshape_controller.model.decision import Choice, Decision, Gate, PeakRange, Sizing
 from foreshape_controller.model.forecast import NO_FORECAST
@@ -58,8 +59,10 @@ def sizing(sizes: Sizes, row: int, tier: str = "", host: str = "") -> Sizing:
 
 
 def amount(resource: str, value: float) -> str:
-    """``1.50 cores``, ``2048 MiB``."""
-    return f"{value:.2f} cores" if resource == "cpu" else f"{value:.0f} MiB"
+    """``1.50 cores``, ``2048 MiB``; of what can only be capped ``100 requests/s``, ``no limit``."""
+    if resource in {"cpu", "memory"}:
+        return f"{value:.2f} cores" if resource == "cpu" else f"{value:.0f} MiB"
+    return f"{value:.0f} {UNITS[resource]}" if value else "no limit"
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,7 @@ _REASONS: Mapping[str, Callable[[_Row], str]] = {
     "below_floor": _below_floor,
     "peak_above": _peak_above,
     "peak_below": _peak_below,
+    "forecast_missed": lambda r: f"{r.say('missed')} was held for a peak that was forecast, and {r.say('came')} came: taken back",
     "capped": _capped,
     "observed_high": lambda r: f"{r.say('seen_kept')} was used within the last {r.hours}",
     "hold_time": lambda r: f"{r.say('held_kept')} was wanted within the last {r.hours}",

@@ -17,11 +17,16 @@ TOLD_S = 86400.0
 """So long after its end a cap is still told to agents: one that forgot it knows its limit by it, and takes it off."""
 
 
+READ_EVERY_S = 2.0
+
+
 class Caps:
     """All caps, by id."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._known: tuple[float, tuple[Cap, ...]] | None = None
+        """When they were read, and what there was: every reply to an agent asks."""
 
     def add(self, new: Sequence[Cap], now: float) -> None:
         """Keep caps, all of them or none. Raises Invalid when there are too many."""
@@ -30,6 +35,7 @@ class Caps:
             if (conn.execute(alive).scalar() or 0) + len(new) > MOST:
                 raise Invalid(f"there would be more than {MOST} caps: lift some, or set one on a project or segment instead")
             conn.execute(insert(caps), [_row(c) for c in new])
+        self._known = None
 
     def all(self, limit: int = 200) -> tuple[Cap, ...]:
         """The newest first; those that ended, too."""
@@ -37,10 +43,17 @@ class Caps:
             return tuple(map(_cap, conn.execute(select(caps).order_by(caps.c.since.desc(), caps.c.id).limit(limit))))
 
     def told(self, now: float) -> tuple[Cap, ...]:
-        """Those in force, and those that ended lately."""
+        """Those in force, and those that ended lately. Read again after a change, and now and then: others may write, too."""
+        known = self._known
+        if known is None or not known[0] <= now < known[0] + READ_EVERY_S:
+            known = self._known = (now, self._read(now))
+        return known[1]
+
+    def _read(self, now: float) -> tuple[Cap, ...]:
         lately = or_(caps.c.lifted_at.is_(None), caps.c.lifted_at > now - TOLD_S)
+        query = select(caps).where(caps.c.until > now - TOLD_S, lately).order_by(caps.c.since, caps.c.id)
         with self._db.read() as conn:
-            return tuple(map(_cap, conn.execute(select(caps).where(caps.c.until > now - TOLD_S, lately).order_by(caps.c.since, caps.c.id))))
+            return tuple(map(_cap, conn.execute(query)))
 
     def find(self, wanted: str) -> Cap:
         """Raises NotFound."""
@@ -55,6 +68,7 @@ class Caps:
         with self._db.write() as conn:
             alive = (caps.c.id == wanted, caps.c.until > now, caps.c.lifted_at.is_(None))
             conn.execute(update(caps).where(*alive).values(lifted_at=now, lifted_why=why))
+        self._known = None
         return self.find(wanted)
 
     def tidy(self, before: float) -> None:
