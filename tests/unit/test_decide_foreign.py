@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decide_support import NOW, server, size_of
-from foreshape_controller.decide.foreign import PATIENCE_S, Claim, Watch, judged, looked, odd, tolerance
+from foreshape_controller.decide.foreign import PATIENCE_S, Claim, Watch, asked, judged, odd, tolerance
 from foreshape_controller.model.server import ClusterView
 from foreshape_wire.reading import DomainState
 
@@ -14,8 +14,7 @@ pytestmark = pytest.mark.unit
 
 def look(watch, *vms, at=NOW, claims=None):
     """One look of the guard; what nobody explained."""
-    now = looked(ClusterView(at=at, hosts=(), servers=tuple(vms)))
-    return list(judged(watch, odd(watch, now), now, claims or {}))
+    return list(judged(watch, odd(watch, ClusterView(at=at, hosts=(), servers=tuple(vms))), claims or {}))
 
 
 def vm(cpu=2.0, memory=2048.0, at=NOW, **changes):
@@ -90,6 +89,22 @@ def test_a_return_to_what_was_sold_is_a_restart_but_not_the_third_time_in_an_hou
         for late in (60, 120, 240):
             found += [(t, f) for f in look(watch, vm(4.0, at=NOW + t + late))]
     assert [t for t, _ in found][:1] == [600]
+
+
+def test_what_explains_a_change_came_after_the_size_before_it_was_last_seen():
+    watch = Watch()
+    for t in (0, 60, 120):
+        look(watch, vm(2.0, at=NOW + t), at=NOW + t)
+    for t in (180, 240):
+        look(watch, vm(3.0, at=NOW + t), at=NOW + t)
+        assert asked(watch) == {("vm1", "cpu"): (2.0, NOW + 120)}
+
+
+def test_after_a_start_our_last_proven_change_is_what_it_should_have():
+    view = ClusterView(at=NOW, hosts=(), servers=(vm(3.0),))
+    watch = Watch.remembered(view, {("vm1", "cpu"): (2.0, NOW - 9000)})
+    assert odd(watch, view).keys() == {("vm1", "cpu")}
+    assert asked(watch) == {("vm1", "cpu"): (2.0, NOW - 9000)}
 
 
 def test_a_server_that_left_is_forgotten():

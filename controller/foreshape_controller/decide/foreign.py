@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from foreshape_controller.model.history import RESOURCES
 from foreshape_controller.model.server import ClusterView, Server
 from foreshape_wire.reading import DomainState
 
@@ -22,13 +23,36 @@ RETURNS, RETURNS_S = 3, 3600.0
 
 
 class Look(NamedTuple):
-    """One resource of one server when it was last looked at."""
+    """A server as it was when its sizes were last explained. Amounts in cores and MiB."""
 
     host: str
-    sold: float
-    amount: float
-    running: bool
+    sold_cpu: float
+    sold_memory: float
+    cpu: float
+    memory: float
+    told: bool
+    """It runs, and both sizes were measured."""
     at: float
+
+    @classmethod
+    def of(cls, s: Server) -> "Look":
+        sold, has = s.entitlement, s.allocation
+        return cls(s.host, sold.cpu.cores, sold.memory.mib, has.cpu.cores, has.memory.mib, _told(s), s.last_seen)
+
+    def amount(self, resource: str) -> float:
+        return self.cpu if resource == "cpu" else self.memory
+
+    def sold(self, resource: str) -> float:
+        return self.sold_cpu if resource == "cpu" else self.sold_memory
+
+    def having(self, resource: str, amount: float) -> "Look":
+        """The same with another amount."""
+        return self._replace(cpu=amount) if resource == "cpu" else self._replace(memory=amount)
+
+    def comparable(self, other: "Look") -> bool:
+        """Whether a difference means that somebody changed something."""
+        mine, others = (self.host, self.sold_cpu, self.sold_memory), (other.host, other.sold_cpu, other.sold_memory)
+        return self.told and other.told and mine == others
 
 
 @dataclass(frozen=True)
@@ -62,55 +86,102 @@ Key = tuple[str, str]
 """Server and resource."""
 
 
+class Suspect(NamedTuple):
+    """A change that is not explained yet."""
+
+    change: Foreign
+    since: float
+    """When the size before it was last seen: what explains it came later."""
+
+
 @dataclass
 class Watch:
     """What is remembered between two looks."""
 
-    looks: dict[Key, Look] = field(default_factory=dict)
-    """What each had when it was last explained."""
-    suspects: dict[Key, Foreign] = field(default_factory=dict)
+    looks: dict[str, Look] = field(default_factory=dict)
+    """By server: what it had when that was last explained."""
+    since: dict[Key, float] = field(default_factory=dict)
+    """When that was, where it was not at the last look: what the journal knew at start."""
+    last: float = 0.0
+    """Time of the last look."""
+    suspects: dict[Key, Suspect] = field(default_factory=dict)
     returned: dict[Key, tuple[float, ...]] = field(default_factory=dict)
     """When each came back to what was sold without us, lately."""
 
+    @classmethod
+    def remembered(cls, view: ClusterView, proven: Mapping[Key, tuple[float, float]]) -> "Watch":
+        """After a start: what our last proven changes left (``proven``: size and time) is what servers should have."""
+        looks = {s.id: Look.of(s) for s in view.servers}
+        for (server, resource), (amount, _) in proven.items():
+            if server in looks:
+                looks[server] = looks[server].having(resource, amount)
+        return cls(looks, {key: at for key, (_, at) in proven.items()})
 
-def looked(view: ClusterView) -> Mapping[Key, Look]:
-    """What everybody has now."""
+
+def odd(watch: Watch, view: ClusterView) -> Mapping[Key, Look]:
+    """Whose size is another than when it was last explained, by more than measurements do. The others are remembered as they are."""
     found: dict[Key, Look] = {}
     for s in view.servers:
-        running = s.state is DomainState.RUNNING and s.last is not None
-        found[s.id, "cpu"] = Look(s.host, s.entitlement.cpu.cores, s.allocation.cpu.cores, running and _tells(s, "cpu"), s.last_seen)
-        found[s.id, "memory"] = Look(
-            s.host, s.entitlement.memory.mib, s.allocation.memory.mib, running and _tells(s, "memory"), s.last_seen
-        )
+        before = watch.looks.get(s.id)
+        if before is not None and _same(before, s):
+            if watch.suspects:
+                _settled(watch, s.id, RESOURCES)
+            continue
+        look = Look.of(s)
+        if before is None or not before.comparable(look):
+            watch.looks[s.id] = look
+            _settled(watch, s.id, RESOURCES)
+            continue
+        changed = [r for r in RESOURCES if abs(look.amount(r) - before.amount(r)) > tolerance(r, before.amount(r))]
+        _settled(watch, s.id, tuple(r for r in RESOURCES if r not in changed))
+        found |= {(s.id, r): look for r in changed}
+    if len(watch.looks) > len(view.servers):
+        _forget(watch, {s.id for s in view.servers})
+    _suspect(watch, found)
+    watch.last = view.at
     return found
 
 
-def _tells(server: Server, resource: str) -> bool:
-    assert server.last is not None
-    return (server.last.cpu if resource == "cpu" else server.last.memory) is not None
+def _same(before: Look, s: Server) -> bool:
+    """Nothing has changed at all: so it is for nearly everybody, each minute, on 30,000 servers."""
+    has = s.allocation
+    return (
+        before.cpu == has.cpu.cores
+        and before.memory == has.memory.mib
+        and before.host == s.host
+        and before.told == _told(s)
+        and before.sold_cpu == s.entitlement.cpu.cores
+        and before.sold_memory == s.entitlement.memory.mib
+    )
 
 
-def odd(watch: Watch, now: Mapping[Key, Look]) -> list[Key]:
-    """Whose size changed since it was last explained, by more than measurements do. The others are remembered as they are."""
-    found = []
-    for key, look in now.items():
-        before = watch.looks.get(key)
-        if before is None or not _comparable(before, look):
-            watch.looks[key] = look
-            watch.suspects.pop(key, None)
-        elif abs(look.amount - before.amount) > tolerance(key[1], before.amount):
-            found.append(key)
-        else:
-            watch.looks[key] = before._replace(at=look.at)
-            watch.suspects.pop(key, None)
-    for gone in watch.looks.keys() - now.keys():
-        del watch.looks[gone]
-        watch.suspects.pop(gone, None)
-    return found
+def _told(s: Server) -> bool:
+    last = s.last
+    return s.state is DomainState.RUNNING and last is not None and last.cpu is not None and last.memory is not None
 
 
-def _comparable(before: Look, look: Look) -> bool:
-    return before.running and look.running and before.host == look.host and before.sold == look.sold
+def _settled(watch: Watch, server: str, resources: Sequence[str]) -> None:
+    for r in resources:
+        watch.suspects.pop((server, r), None)
+        watch.since.pop((server, r), None)
+
+
+def _forget(watch: Watch, there: set[str]) -> None:
+    for server in watch.looks.keys() - there:
+        del watch.looks[server]
+        _settled(watch, server, RESOURCES)
+
+
+def _suspect(watch: Watch, found: Mapping[Key, Look]) -> None:
+    for (server, resource), look in found.items():
+        key, before = (server, resource), watch.looks[server].amount(resource)
+        change = Foreign(server, look.host, resource, before, look.amount(resource), look.at)
+        watch.suspects.setdefault(key, Suspect(change, watch.since.get(key, watch.last)))
+
+
+def asked(watch: Watch) -> Mapping[Key, tuple[float, float]]:
+    """Of every suspect: the size it had, and when that was last seen. Whatever of ours explains it came after."""
+    return {key: (s.change.before, s.since) for key, s in watch.suspects.items()}
 
 
 def tolerance(resource: str, amount: float) -> float:
@@ -118,19 +189,16 @@ def tolerance(resource: str, amount: float) -> float:
     return max(CPU_CORES, CPU_SHARE * amount) if resource == "cpu" else max(MEMORY_MIB, MEMORY_SHARE * amount)
 
 
-def judged(watch: Watch, keys: Sequence[Key], now: Mapping[Key, Look], claims: Mapping[Key, Sequence[Claim]]) -> Iterator[Foreign]:
+def judged(watch: Watch, found: Mapping[Key, Look], claims: Mapping[Key, Sequence[Claim]]) -> Iterator[Foreign]:
     """Of those whose size changed, the changes that nobody explained in time."""
-    for key in keys:
-        before, look = watch.looks[key], now[key]
-        if _explained(key[1], look.amount, claims.get(key, ())) or _returned(watch, key, look):
-            watch.looks[key] = look
-            watch.suspects.pop(key, None)
-            continue
-        suspect = watch.suspects.setdefault(key, Foreign(key[0], look.host, key[1], before.amount, look.amount, look.at))
-        if look.at - suspect.at >= PATIENCE_S:
-            watch.looks[key] = look
-            del watch.suspects[key]
-            yield suspect
+    for key, look in found.items():
+        amount, suspect = look.amount(key[1]), watch.suspects[key]
+        ours = _explained(key[1], amount, claims.get(key, ())) or _returned(watch, key, look)
+        if ours or look.at - suspect.change.at >= PATIENCE_S:
+            watch.looks[key[0]] = watch.looks[key[0]].having(key[1], amount)
+            _settled(watch, key[0], (key[1],))
+        if not ours and look.at - suspect.change.at >= PATIENCE_S:
+            yield suspect.change
 
 
 def _explained(resource: str, amount: float, claims: Sequence[Claim]) -> bool:
@@ -139,7 +207,7 @@ def _explained(resource: str, amount: float, claims: Sequence[Claim]) -> bool:
 
 def _returned(watch: Watch, key: Key, look: Look) -> bool:
     """Back at what was sold, and not for the third time within the hour."""
-    if abs(look.amount - look.sold) > tolerance(key[1], look.sold):
+    if abs(look.amount(key[1]) - look.sold(key[1])) > tolerance(key[1], look.sold(key[1])):
         return False
     lately = tuple(at for at in watch.returned.get(key, ()) if at > look.at - RETURNS_S)
     if len(lately) + 1 >= RETURNS:

@@ -13,7 +13,7 @@ import msgspec
 
 from foreshape_controller.config import Settings
 from foreshape_controller.decide import foreign, safety
-from foreshape_controller.decide.foreign import Claim, Foreign, Look, Watch
+from foreshape_controller.decide.foreign import Claim, Foreign, Watch
 from foreshape_controller.decide.safety import BreakerRule, Ended, Total
 from foreshape_controller.log import get_logger
 from foreshape_controller.model.brakes import Brakes, Budget, Halt, Spent
@@ -165,11 +165,10 @@ class Guard:
             yield "cloud", "outage", why
 
     def _foreign(self, view: ClusterView, now: float) -> Iterator[tuple[str, str, str]]:
-        looks = foreign.looked(view)
-        watch = self._watch = self._watch or self._remembered(looks)
-        keys = foreign.odd(watch, looks)
-        claims = self._store.halts.ours({k: (watch.looks[k].amount, watch.looks[k].at) for k in keys}) if keys else {}
-        found = list(foreign.judged(watch, keys, looks, {k: [Claim(*r) for r in ranges] for k, ranges in claims.items()}))
+        watch = self._watch = self._watch or Watch.remembered(view, self._store.halts.proven())
+        odd = foreign.odd(watch, view)
+        ranges = self._store.halts.ours(foreign.asked(watch)) if odd else {}
+        found = list(foreign.judged(watch, odd, {key: [Claim(*r) for r in of] for key, of in ranges.items()}))
         self._changed.extend(found)
         for f in found:
             yield f"server:{f.server}", "foreign", f.sentence
@@ -177,11 +176,6 @@ class Guard:
             mine = {f.server for f in self._changed if f.host == host and f.at > now - FOREIGN_S}
             if len(mine) >= self._terms.foreign_servers:
                 yield f"host:{host}", "foreign", f"somebody else changed {len(mine)} servers there within the hour"
-
-    def _remembered(self, looks: Mapping[tuple[str, str], Look]) -> Watch:
-        """After a start: what our own last proven change left is what each should have."""
-        proven = self._store.halts.proven()
-        return Watch({k: _as_of(look, *proven[k]) for k, look in looks.items() if k in proven and look.running})
 
     def _opened(self, before: Halt | None, scope: str, kind: str, reason: str, now: float) -> Halt:
         """Halted from now on; one that is halted already stays as long as what is said again would last, without another trip."""
@@ -233,8 +227,3 @@ class Guard:
 def _of(halts: Mapping[str, Halt], server: Server) -> Halt | None:
     """The widest of these that a server is in."""
     return halts.get("cloud") or halts.get(f"host:{server.host}") or halts.get(f"server:{server.id}")
-
-
-def _as_of(look: Look, amount: float, at: float) -> Look:
-    """The same server as our own change left it."""
-    return Look(look.host, look.sold, amount, True, at)
