@@ -58,7 +58,7 @@ class Replay(Lister):
         def tell(said: str) -> None:
             self.app.stderr.write(f"{said}\n")
 
-        with _input(), sentences():
+        with sentences(), _input():
             from foreshape_controller.replay.report import HEADERS, cells  # noqa: PLC0415 - numpy: start-up time
 
             findings = _replayed(parsed, tell)
