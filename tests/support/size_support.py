@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from foreshape_controller.decide import size as rule
-from foreshape_controller.decide.facts import FORECAST_OLD_S, LEAST_MARGIN_MIB, LEVERS, Facts, Levers, Peaks, Rules, Seen
+from foreshape_controller.decide.facts import FORECAST_OLD_S, LEVERS, Facts, Levers, Peaks, Rules, Seen
 from foreshape_controller.decide.tiers import DEFAULTS
 from foreshape_controller.model.columns import CODES, Sizes
 from foreshape_controller.model.forecast import NO_FORECAST
@@ -80,13 +80,14 @@ def columns(ones: Sequence[One], tiers: Sequence[Tier]) -> tuple[Facts, Rules]:
     resource = ones[0].resource
     codes = tuple(dict.fromkeys((*CODES, *(o.frozen[0] for o in ones if o.frozen))))
     count = range(len(ones))
-    facts = Facts(
-        resource=resource,
-        granule=ones[0].granule,
+    amounts = {name: _column([getattr(o, name) for o in ones]) for name in _AMOUNTS}
+    facts = Facts.plain(
+        resource,
+        ones[0].granule,
+        amounts.pop("allocation"),
         levers=levers_of(resource, [o.levers for o in ones]),
         peak=_peaks([o.peak for o in ones], [o.made_s for o in ones]),
         seen=_seen([o.seen for o in ones]),
-        margin=np.full(len(ones), LEAST_MARGIN_MIB if resource == "memory" else 0.0),
         anomalous=np.array([o.anomalous for o in ones]),
         stop=np.array([codes.index(o.frozen[0]) if o.frozen else -1 for o in ones], np.int32),
         forecast_old_s=FORECAST_OLD_S,
@@ -97,7 +98,7 @@ def columns(ones: Sequence[One], tiers: Sequence[Tier]) -> tuple[Facts, Rules]:
             "no_lever": tuple(o.no_lever for o in ones),
             "cap_reason": tuple(o.cap_reason for o in ones),
         },
-        **{name: _column([getattr(o, name) for o in ones]) for name in _AMOUNTS},
+        **amounts,
     )
     return facts, Rules.of(list(tiers), list(count), resource)
 

@@ -125,6 +125,24 @@ def test_a_growth_is_not_asked_for_twice(seed, resource):
     assert (again.target <= found.target + 1e-9)[grew].all()
 
 
+@settings(max_examples=max(10, LONG // 200), deadline=None)
+@given(seeds, resources)
+def test_plans_settle(seed, resource):
+    """Plan after plan on what the last one left, and nothing else changes: sizes come to rest, and turn around once at most."""
+    ones, tiers = drawn(seed, resource, SERVERS)
+    turns, last = np.zeros(SERVERS), np.full(SERVERS, HOLD)
+    for _ in range(150):  # 5 % steps from 8 GiB to 256 MiB are 68
+        found = sizes(ones, tiers)
+        turns += (last != HOLD) & (found.choice != HOLD) & (found.choice != last)
+        last = np.where(found.choice != HOLD, found.choice, last)
+        if (found.choice == HOLD).all():
+            break
+        held = np.fmax(amounts(ones, "held"), found.wanted)
+        ones = [replace(o, allocation=float(t), held=float(h)) for o, t, h in zip(ones, found.target, held, strict=True)]
+    assert (found.choice == HOLD).all(), [o for o, c in zip(ones, found.choice, strict=True) if c != HOLD][:1]
+    assert turns.max() <= 1
+
+
 @MANY
 @given(seeds, resources, st.randoms(use_true_random=False))
 def test_servers_are_strangers_and_their_order_means_nothing(seed, resource, random):
