@@ -47,6 +47,14 @@ def test_pressing_growth_passes_every_budget_that_is_spent():
     assert {server for server, _ in told} == {"b", "c"}
 
 
+def test_what_a_lower_tier_gives_for_growth_that_waits_is_not_held_by_the_budgets_of_shrinks():
+    spent = Spent(shrink_cores=99, shrunk=frozenset(f"s{i}" for i in range(50)))
+    given = Change("cpu", -1.0, for_another=True)
+    told = refused([wish("a", given), wish("b", shrink())], Budget(shrink_cores=9), spent, 100)
+    assert {server for server, _ in told} == {"b"}
+    assert refused([wish("a", given)], Budget(orders=2), Spent(orders=2), 100), "orders a minute hold it all the same"
+
+
 def test_a_server_that_grows_in_one_and_shrinks_in_the_other_keeps_its_growth():
     told = refused([wish("a", press(), shrink(100, "memory"))], Budget(shrink_mib=50), Spent(shrink_mib=50), 100)
     assert dict(told) == {("a", "memory"): "it waits: 50 MiB a minute are taken at most"}

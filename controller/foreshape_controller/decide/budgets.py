@@ -3,8 +3,9 @@
 Rules, in this order:
 
 1. Pressing growth (use runs into the cap, the server is below its floor, or is given back) is never refused. It is counted.
-2. Other growth has its own amounts a minute, and the orders a minute of the cloud and of its host.
-3. Shrinks come last: their own amounts a minute, the share of the fleet an hour, and the orders that growth left over.
+2. Other growth, and what lower tiers give for it on a host that is short, has its own amounts a minute, and the orders a minute of
+   the cloud and of its host.
+3. Other shrinks come last: their own amounts a minute, the share of the fleet an hour, and the orders that growth left over.
 
 Within each, hosts take turns: everybody's most pressing change comes before anybody's second.
 """
@@ -29,10 +30,12 @@ class Change:
     amount: float
     """Target less allocation, cores or MiB; never 0."""
     pressing: bool = False
+    for_another: bool = False
+    """A shrink that somebody's growth on the same host waits for."""
 
     @property
     def kind(self) -> int:
-        return SHRINK if self.amount < 0 else PRESSING if self.pressing else GROWTH
+        return (GROWTH if self.for_another else SHRINK) if self.amount < 0 else PRESSING if self.pressing else GROWTH
 
 
 @dataclass(frozen=True)
