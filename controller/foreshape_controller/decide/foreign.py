@@ -111,7 +111,7 @@ class Watch:
     @classmethod
     def remembered(cls, view: ClusterView, proven: Mapping[Key, tuple[float, float]]) -> "Watch":
         """After a start: what our last proven changes left (``proven``: size and time) is what servers should have."""
-        looks = {s.id: Look.of(s) for s in view.servers}
+        looks: dict[str, Look] = {s.id: Look.of(s) for s in view.servers}
         for (server, resource), (amount, _) in proven.items():
             if server in looks:
                 looks[server] = looks[server].having(resource, amount)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,8 +38,7 @@ class Ordering:
 def release(plan: Plan, by: Ordering, ids: Callable[[str], str]) -> tuple[Plan, tuple[Order, ...]]:
     """The orders that may go out, and the plan with everything that may not held for its reason: it comes up again."""
     plan, halted = _without(plan, dict(_halted(plan.table, by)))
-    wishes = [_wish(plan.table, row, by) for row in plan.acting.tolist()]
-    told = refused(wishes, by.brakes.budget, by.brakes.spent, len(by.servers))
+    told = refused(_wishes(plan.table, by), by.brakes.budget, by.brakes.spent, len(by.servers))
     plan, waiting = _without(plan, {place: ("budget", why) for place, why in told.items()})
     plan, tried = _without(plan, dict(_beyond_trials(plan.table, by)))
     notes = (*by.brakes.notes, *_said(halted + tried, "halted"), *_said(waiting, "left for a later plan by the budget"))
@@ -123,33 +123,46 @@ def _said(count: int, what: str) -> tuple[str, ...]:
 # -- what presses -----------------------------------------------------------------------------------------------------
 
 
-def _wish(table: PlanTable, row: int, by: Ordering) -> Wish:
-    server = by.servers.get(table.servers[row])
-    changes = tuple(
-        Change(r, float(s.target[row] - s.allocation[row]), _presses(s, row, server))
-        for r in RESOURCES
-        if (s := table.sizes(r)).choice[row] != HOLD
-    )
-    weight = by.weights.get(table.tiers[row], 1.0)
-    return Wish(table.servers[row], table.hosts[row], weight * max(_lacks(table.sizes(c.resource), row) for c in changes), changes)
+def _wishes(table: PlanTable, by: Ordering) -> list[Wish]:
+    """What the rows that act want: thousands after a change of policy, so that each costs microseconds."""
+    rows = table.acting
+    moves = {r: _Moves(*(column[rows].tolist() for column in (s.choice, s.allocation, s.target, s.floor))) for r, s in _both(table)}
+    found = []
+    for i, row in enumerate(rows.tolist()):
+        server = by.servers.get(table.servers[row])
+        changes = tuple(
+            Change(r, m.target[i] - m.allocation[i], _presses(r, m.allocation[i], m.floor[i], server))
+            for r, m in moves.items()
+            if m.choice[i] != HOLD
+        )
+        lacks = max(abs(c.amount) / max(moves[c.resource].allocation[i], 1e-9) for c in changes)
+        found.append(Wish(table.servers[row], table.hosts[row], by.weights.get(table.tiers[row], 1.0) * lacks, changes))
+    return found
 
 
-def _lacks(sizes: Sizes, row: int) -> float:
-    """Unmet demand as a share of what it has; for a shrink, the share that it does not need."""
-    have = max(float(sizes.allocation[row]), 1e-9)
-    return abs(float(sizes.target[row]) - have) / have
+class _Moves(NamedTuple):
+    """Columns of the rows that act, as lists."""
+
+    choice: list[int]
+    allocation: list[float]
+    target: list[float]
+    floor: list[float]
 
 
-def _presses(sizes: Sizes, row: int, server: Server | None) -> bool:
+def _both(table: PlanTable) -> tuple[tuple[str, Sizes], ...]:
+    return tuple((r, table.sizes(r)) for r in RESOURCES)
+
+
+def _presses(resource: str, allocation: float, floor: float, server: Server | None) -> bool:
     """Whether growth cannot wait: below the floor (a give-back raises it), or use runs into the allocation."""
-    if sizes.allocation[row] < sizes.floor[row]:
+    if allocation < floor:
         return True
     last = server.last if server else None
-    part = (last.cpu if sizes.resource == "cpu" else last.memory) if last else None
-    if part is None:
-        return False
-    used = part.demand.cores if sizes.resource == "cpu" else last.memory.in_use.mib  # type: ignore[union-attr]
-    return part.censored or used >= NEAR_CAP * float(sizes.allocation[row])
+    if resource == "cpu":
+        cpu = last.cpu if last else None
+        return cpu is not None and (cpu.censored or cpu.demand.cores >= NEAR_CAP * allocation)
+    memory = last.memory if last else None
+    return memory is not None and (memory.censored or memory.in_use.mib >= NEAR_CAP * allocation)
 
 
 # -- the order --------------------------------------------------------------------------------------------------------
