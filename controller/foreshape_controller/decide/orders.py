@@ -8,7 +8,7 @@ import numpy as np
 
 from foreshape_controller.decide.budgets import Change, Wish, refused
 from foreshape_controller.model.brakes import Brakes
-from foreshape_controller.model.columns import GROW, HOLD, SHRINK, PlanTable, Sizes
+from foreshape_controller.model.columns import GROW, HOLD, SHRINK, Flags, PlanTable, Sizes
 from foreshape_controller.model.decision import Choice, Decision, Sizing
 from foreshape_controller.model.history import RESOURCES
 from foreshape_controller.model.plan import Plan
@@ -126,12 +126,15 @@ def _said(count: int, what: str) -> tuple[str, ...]:
 def _wishes(table: PlanTable, by: Ordering) -> list[Wish]:
     """What the rows that act want: thousands after a change of policy, so that each costs microseconds."""
     rows = table.acting
-    moves = {r: _Moves(*(column[rows].tolist() for column in (s.choice, s.allocation, s.target, s.floor))) for r, s in _both(table)}
+    moves = {
+        r: _Moves(*(column[rows].tolist() for column in (s.choice, s.allocation, s.target, s.floor, _throttled(s))))
+        for r, s in _both(table)
+    }
     found = []
     for i, row in enumerate(rows.tolist()):
         server = by.servers.get(table.servers[row])
         changes = tuple(
-            Change(r, m.target[i] - m.allocation[i], _presses(r, m.allocation[i], m.floor[i], server))
+            Change(r, m.target[i] - m.allocation[i], _presses(r, m.allocation[i], m.floor[i], server), m.throttled[i])
             for r, m in moves.items()
             if m.choice[i] != HOLD
         )
@@ -147,10 +150,16 @@ class _Moves(NamedTuple):
     allocation: list[float]
     target: list[float]
     floor: list[float]
+    throttled: list[bool]
 
 
 def _both(table: PlanTable) -> tuple[tuple[str, Sizes], ...]:
     return tuple((r, table.sizes(r)) for r in RESOURCES)
+
+
+def _throttled(sizes: Sizes) -> Flags:
+    """[n]: taken for somebody whose growth on the same host waits for it."""
+    return sizes.code == sizes.codes.index("throttled") if "throttled" in sizes.codes else np.zeros(len(sizes.code), bool)
 
 
 def _presses(resource: str, allocation: float, floor: float, server: Server | None) -> bool:
