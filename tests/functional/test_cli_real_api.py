@@ -35,6 +35,23 @@ def ask(cloud, capsys):
     return run
 
 
+def test_a_host_is_stopped_and_goes_on(ask):
+    code, said = ask("stop", "--scope", "host:sim1", "--reason", "being repaired")
+    assert (code, "stopped. Go on with: foreshape resume --scope host:sim1" in said) == (0, True)
+    assert ask("mode", "get", "--scope", "host:sim1", "-f", "json")[1].count("observe") == 1
+    assert ask("resume", "--scope", "host:sim1", "--reason", "done")[0] == 0
+    assert ask("resume", "--scope", "host:sim1", "--reason", "done")[0] == 1
+
+
+def test_a_server_is_put_into_a_tier_and_out_of_it(ask, name):
+    code, said = ask("tier", "set", name, "guaranteed", "--reason", "launch", "-f", "json")
+    assert (code, json.loads(said)["tier"]) == (0, "guaranteed")
+    code, said = ask("tier", "unset", name, "-f", "json")
+    assert (code, json.loads(said)["tier"]) == (0, "standard")
+    assert ask("tier", "set", name, "silver")[0] == 1
+    assert ask("halt", "clear", "cloud", "--reason", "x")[0] == 1, "nothing is halted"
+
+
 @pytest.fixture
 def name(cloud) -> str:
     return cloud[0].bed.world.vms()[0].spec.name
@@ -54,6 +71,10 @@ def name(cloud) -> str:
         ("why", "{name}"),
         ("mode", "get"),
         ("mode", "list"),
+        ("tier", "list"),
+        ("tier", "show", "standard"),
+        ("tier", "reload"),
+        ("halt", "list"),
         ("summary",),
         ("workload", "list"),
         ("workload", "show", "{name}"),
