@@ -142,17 +142,17 @@ def day(short: float, acting: float = 10_000, **more: float) -> Mark:
 
 
 def test_too_many_short_bins_widen_the_headroom():
-    """2 % against 1 %: (200 + 1) / (10,000 + 100) = 1.99 %, and exp(0.1 · ln 1.99) = 1.071."""
+    """2 % against 1 %: (200 + 1) / (10,000 + 100) = 1.99 %, and exp(0.15 · ln 1.99) = 1.109."""
     after = adapt(Factors(), day(200), 0.01, "cpu", RULE)
-    assert after.headroom == pytest.approx(exp(0.1 * log(201 / 10_100 / 0.01)))
+    assert after.headroom == pytest.approx(exp(0.15 * log(201 / 10_100 / 0.01)))
     assert after.hold == 1.0
     assert "2.00% of 10000 bins were short, 1.00% is the target" in after.reason
-    assert "headroom 1.00 → 1.07" in after.reason
+    assert "headroom 1.00 → 1.11" in after.reason
 
 
 def test_what_a_longer_hold_would_have_covered_lengthens_the_hold_instead():
     after = adapt(Factors(), day(200, after_shrink=200), 0.01, "cpu", RULE)
-    assert (after.headroom, after.hold) == (1.0, pytest.approx(1.071, abs=1e-3))
+    assert (after.headroom, after.hold) == (1.0, pytest.approx(1.109, abs=1e-3))
 
 
 def test_none_at_all_narrows_both_slowly():
@@ -162,9 +162,15 @@ def test_none_at_all_narrows_both_slowly():
 
 
 def test_near_its_target_it_stays():
-    after = adapt(Factors(headroom=1.2), day(110), 0.01, "cpu", RULE)
+    after = adapt(Factors(headroom=1.2), day(108), 0.01, "cpu", RULE)
     assert after.headroom == 1.2
     assert after.reason.endswith("it stays")
+
+
+def test_the_fewer_it_saw_the_more_it_takes_for_chance():
+    """Eight short where six are expected: 1/√6 = 41 % is chance. 150 where 100 are is not."""
+    assert adapt(Factors(), day(8, 600), 0.01, "cpu", RULE).headroom == 1.0
+    assert adapt(Factors(), day(150, 10_000), 0.01, "cpu", RULE).headroom > 1.0
 
 
 def test_memory_never_narrows_below_the_tier_s_own_quantile():
@@ -213,7 +219,7 @@ def test_factors_stay_inside_their_bounds_and_move_by_no_more_than_a_day_may(bef
     assert low <= after.headroom <= high
     assert RULE.hold[0] <= after.hold <= RULE.hold[1]
     for was, now in ((before.headroom, after.headroom), (before.hold, after.hold)):
-        assert exp(-0.1) - 1e-9 <= now / was <= exp(0.2) + 1e-9
+        assert exp(-0.1) - 1e-9 <= now / was <= exp(0.3) + 1e-9
 
 
 @settings(max_examples=LONG)
@@ -259,6 +265,6 @@ def test_a_tier_whose_forecasts_are_too_narrow_or_too_wide_comes_to_its_target(t
         seen.append(short / 57_600)
         now = adapt(now, day(short, 57_600), target, "cpu", RULE)
     assert seen[0] > 2 * target or seen[0] < target / 2
-    assert np.mean(seen[-20:]) == pytest.approx(target, rel=0.35)
+    assert np.mean(seen[-20:]) == pytest.approx(target, rel=0.2)
     assert RULE.headroom[0] < now.headroom < RULE.headroom[1]
     assert np.ptp([adapt(now, day(s * 57_600, 57_600), target, "cpu", RULE).headroom for s in seen[-20:]]) < 0.1  # it has come to rest

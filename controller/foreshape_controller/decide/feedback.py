@@ -7,18 +7,20 @@ Two loops widen or narrow the room above a forecast, and they do not fight, beca
 - the *tier's* factors, here, follow 5-minute bins in which a server was short of what the rules could have given it, once a day,
   and set how often that is: with r the share of short bins and τ the tier's violation_target
 
-      x = clip(ln(r/τ), ±2);   |x| ≤ ln 1.25: stay;   x > 0: factor · exp(0.10·x);   x < 0: factor · exp(0.05·x)
+      x = clip(ln(r/τ), ±2);   |x| ≤ ln(1 + max(0.1, 1/√(n·τ))): stay;   x > 0: factor · exp(0.15·x);   x < 0: factor · exp(0.05·x)
 
-  so that one day moves a factor by +22 % or −10 % at most. Above the target, the part of the short bins that the allocation of the
-  last hold time would have covered moves the hold time, the rest the headroom; below it both give a half.
+  with n bins seen: a tenth off the target, or what chance makes of so few, moves nothing. One day moves a factor by +35 % or −10 %
+  at most. Above the target, the part of the short bins that the allocation of the last hold time would have covered moves the hold
+  time, the rest the headroom; below it both give a half.
 
-Share of short bins over the factor falls about as a normal tail does, d ln r / d ln f = −3.4 at a quantile of .95 and −7.5 at .995:
-one day takes back 0.34 to 0.75 of the error, so that it converges without swinging over.
+Of a normal tail, the share of short bins falls with the factor by d ln r / d ln f = −3.4 at a quantile of .95 and −7.5 at .995:
+one day takes back 0.5 to 1.1 of the error above the target and a third of that below it, so that it converges; where decisions
+also hold and step, the share falls more slowly (about −1 in the simulated cloud), and it takes two weeks.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, log, sqrt
 
 import msgspec
 import numpy as np
@@ -202,11 +204,11 @@ class FeedbackRule:
 
     headroom: tuple[float, float] = (0.5, 2.0)
     hold: tuple[float, float] = (0.5, 2.0)
-    up: float = 0.10
+    up: float = 0.15
     down: float = 0.05
     most: float = 2.0
-    tolerance: float = 1.25
-    """Between the target and this many times more or less of it nothing moves."""
+    tolerance: float = 0.1
+    """So far off the target nothing moves; nor where one standard deviation of chance is more."""
     least_expected: float = 5.0
     """Short bins that the target lets expect; with fewer, what was seen is chance."""
     most_missing: float = 0.2
@@ -226,7 +228,7 @@ def adapt(now: Factors, mark: Mark, target: float, resource: str, rule: Feedback
     rate = (mark.short + 1.0) / (mark.acting + 1.0 / target)  # as if one short bin had been seen where one was to be expected
     x = min(rule.most, max(-rule.most, log(rate / target)))
     seen = f"{mark.short / mark.acting:.2%} of {mark.acting:.0f} bins were short, {target:.2%} is the target"
-    if abs(x) <= log(rule.tolerance):
+    if abs(x) <= log(1 + max(rule.tolerance, 1 / sqrt(mark.acting * target))):
         return _bounded(now, resource, rule, f"{seen}: it stays")
     by_hold = (mark.after_shrink / mark.short if mark.short else 0.0) if x > 0 else 0.5
     step = (rule.up if x > 0 else rule.down) * x
