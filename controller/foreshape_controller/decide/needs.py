@@ -71,15 +71,20 @@ def needs(asked: Asked, unmet: Column, risks: Risks, movable: Movable) -> tuple[
     known = movable.host >= 0
     short = np.bincount(movable.host[known], unmet[known], len(asked.hosts))
     amount = np.maximum(short, np.where(np.isfinite(risks.starts), risks.amount, 0.0))
-    return tuple(_need(asked, int(h), float(short[h]), risks, movable) for h in np.flatnonzero(amount >= LEAST[asked.resource]))
+    there = np.flatnonzero(known & movable.may & (movable.relief > 0))
+    there = there[np.argsort(movable.host[there], kind="stable")]
+    first = np.searchsorted(movable.host[there], np.arange(len(asked.hosts) + 1))
+    return tuple(
+        _need(asked, h, float(short[h]), risks, _candidates(asked, there[first[h] : first[h + 1]], movable))
+        for h in np.flatnonzero(amount >= LEAST[asked.resource]).tolist()
+    )
 
 
-def _need(asked: Asked, h: int, short: float, risks: Risks, movable: Movable) -> Need:
+def _need(asked: Asked, h: int, short: float, risks: Risks, found: tuple[Candidate, ...]) -> Need:
     risky = bool(np.isfinite(risks.starts[h]))
     ahead = float(risks.amount[h]) if risky else 0.0
     here = short >= LEAST[asked.resource]
     starts = asked.now if here else float(risks.starts[h])
-    found = _candidates(asked, h, movable)
     longest = max((c.seconds for c in found), default=SETUP_S)
     return Need(
         host=asked.hosts[h],
@@ -93,9 +98,8 @@ def _need(asked: Asked, h: int, short: float, risks: Risks, movable: Movable) ->
     )
 
 
-def _candidates(asked: Asked, h: int, movable: Movable) -> tuple[Candidate, ...]:
-    """Lower migrate orders first; among equals the most relief for a second of migration."""
-    rows = np.flatnonzero((movable.host == h) & movable.may & (movable.relief > 0))
+def _candidates(asked: Asked, rows: Rows, movable: Movable) -> tuple[Candidate, ...]:
+    """Lower migrate orders first; among equals the most relief for a second of migration. ``rows``: of one host."""
     took = {i: seconds(float(movable.ram[i]), asked.rate_mib_s) for i in rows.tolist()}
     best = sorted(took, key=lambda i: (movable.order[i], -movable.relief[i] / took[i], movable.ids[i]))
     return tuple(

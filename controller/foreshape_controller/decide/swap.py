@@ -72,19 +72,21 @@ def transfers(resource: str, hosts: Sequence[str], parties: Sequence[str], given
     """What is given on each host, spread over those who wait for it there. Rows are servers; amounts ≥ 0."""
     takers = _summed(hosts, parties, awaited)
     found = []
-    for (host, giver), amount in _summed(hosts, parties, given).items():
-        waiting = {taker: much for (at, taker), much in takers.items() if at == host}
+    for host, givers in _summed(hosts, parties, given).items():
+        waiting = takers.get(host, {})
         total = sum(waiting.values())
         found += [
             Transfer(host=host, resource=resource, giver=giver, taker=taker, amount=amount * much / total)
+            for giver, amount in givers.items()
             for taker, much in waiting.items()
         ]
     return tuple(found)
 
 
-def _summed(hosts: Sequence[str], parties: Sequence[str], amounts: Column) -> Mapping[tuple[str, str], float]:
-    found: dict[tuple[str, str], float] = {}
+def _summed(hosts: Sequence[str], parties: Sequence[str], amounts: Column) -> Mapping[str, Mapping[str, float]]:
+    """By host and party."""
+    found: dict[str, dict[str, float]] = {}
     for i in np.flatnonzero(amounts > LEAST).tolist():
-        key = (hosts[i], parties[i])
-        found[key] = found.get(key, 0.0) + float(amounts[i])
+        mine = found.setdefault(hosts[i], {})
+        mine[parties[i]] = mine.get(parties[i], 0.0) + float(amounts[i])
     return found
