@@ -28,6 +28,7 @@ from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.reactive import Reactive
 from foreshape_controller.loops.aftermath import Aftermath
 from foreshape_controller.loops.calendar import Calendar
+from foreshape_controller.loops.downgrade import Downgrade
 from foreshape_controller.loops.feedback import Feedback, FeedbackSettings, adapting
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.guard import Guard, GuardTerms
@@ -131,6 +132,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
     hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
     foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
     guard = Guard(store, GuardTerms.of(settings))
+    downgrade = Downgrade(store.journal)
     sources = Sources(
         tiers=policy.current,
         halts=guard.halts,
@@ -142,9 +144,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         anomalous=lambda now: left_habits(store.anomalies.list(going=True, limit=MANY), now - HABIT_S),
         last_shrunk=store.levers.shrunk,
         agreed=store.reclaims.floors,
+        missed=downgrade,
     )
     shortage = Shortage(store, settings.plan.order_ttl_s)
-    plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding, shortage))
+    plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding, shortage, downgrade.add_up))
     reclaim = ReclaimLoop(store, sources.tiers, calendar, sources.leads, _reclaiming(settings, segments))
     app = create_app(
         Services(

@@ -136,7 +136,11 @@ class Facts:
     peak: Peaks
     seen: Seen
     held: Column
-    """Largest ``wanted`` of earlier plans within the hold time."""
+    """Largest ``wanted`` of earlier plans within the hold time; what did not come true counts less."""
+    missed: Column
+    """Largest of what did not come true and is being taken back; NaN: nothing is."""
+    came: Column
+    """What came instead."""
     raised_floor: Column
     """After an OOM or a swap storm; 0: none."""
     margin: Column
@@ -163,6 +167,8 @@ class Facts:
         unknown, no = np.full(n, np.nan), np.zeros(n, bool)
         quiet: dict[str, Any] = {
             "held": unknown,
+            "missed": unknown,
+            "came": unknown,
             "raised_floor": np.zeros(n),
             "margin": np.full(n, LEAST_MARGIN_MIB if resource == "memory" else 0.0),
             "agreed": unknown,

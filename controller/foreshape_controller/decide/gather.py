@@ -61,6 +61,7 @@ class Gathered:
         granules, cpu = self.known.tiers.granules, resource == "cpu"
         cap, cap_until, cap_reason, reasons = self._caps(resource)
         odd = self.known.anomalous.get(resource, frozenset())
+        missed = self.known.missed.get(resource, {})
         facts = Facts(
             resource=resource,
             granule=granules.cpu.cores if cpu else granules.memory.mib,
@@ -71,6 +72,8 @@ class Gathered:
             peak=self._peaks(resource, rules),
             seen=observe(resource, self.known.histories.get(resource), rules.hold_s, self.servers, self.now),
             held=self._of(self.known.held.get(resource)),
+            missed=self._of({s: m.wanted for s, m in missed.items()}),
+            came=self._of({s: m.came for s, m in missed.items()}),
             raised_floor=_column([0.0 if cpu or s.raised_floor is None else s.raised_floor.mib for s in self.servers]),
             margin=_column([0.0 if cpu else _margin(s) for s in self.servers]),
             agreed=self._of(self.known.agreed.get(resource)),

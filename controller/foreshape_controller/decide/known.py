@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from foreshape_controller.decide.downgrade import Miss
 from foreshape_controller.decide.facts import FORECAST_OLD_S
 from foreshape_controller.decide.tiers import BUILT_IN, Tiers
 from foreshape_controller.model.cap import Cap
@@ -53,6 +54,8 @@ class Known:
     """By resource and server: seconds from a decision until the guest has it, as its levers were measured."""
     last_shrunk: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """By resource and server: when it was last shrunk, epoch seconds."""
+    missed: Mapping[str, Mapping[str, Miss]] = field(default_factory=dict)
+    """By resource and server: growth that was made ahead and was not needed; ``held`` counts less of it already."""
     anomalous: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By resource: servers whose use left its habits now."""
     shadows: frozenset[str] = frozenset()

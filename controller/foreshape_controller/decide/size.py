@@ -242,7 +242,9 @@ def _shrunk(case: _Case, goal: Column, where: Flags, gates: _Asked, told: dict[s
     one = case.one_step
     target = np.maximum(kept, one)
     gates.ask("step", moves, target <= kept)
-    code = np.select([refused >= 0, ~moves, target >= have], [refused, why, CODE["at_target"]], CODE["peak_below"])
+    taken = np.isfinite(case.facts.missed) & (target < case.fit(case.facts.missed))  # the whole hold time would have kept it
+    moved = np.where(taken, CODE["forecast_missed"], CODE["peak_below"])
+    code = np.select([refused >= 0, ~moves, target >= have], [refused, why, CODE["at_target"]], moved)
     return code, np.where(moves & (target < have), target, have)
 
 
@@ -299,6 +301,9 @@ def _inputs(case: _Case, chosen: _Found, odd: Codes) -> dict[str, Column]:
         "step_share": rules.shrink_step_share,
         "levers": f.levers.bits,
         "in_use": case.in_use,
+        "hold_max": f.seen.hold_max,
+        "missed": f.missed,
+        "came": f.came,
         "age_s": f.seen.age_s,
         "confidence": f.seen.confidence,
         "cap": f.cap,

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias, TypeVar
 import numpy as np
 import structlog
 
+from foreshape_controller.decide.downgrade import Miss
 from foreshape_controller.decide.known import Known, Limits
 from foreshape_controller.decide.orders import Ordering, release
 from foreshape_controller.decide.peak import WINDOW
@@ -33,6 +34,8 @@ AHEAD_PLANS = 1.5
 
 _T = TypeVar("_T")
 Histories: TypeAlias = Mapping[str, History]
+Holds: TypeAlias = Mapping[str, Mapping[str, float]]
+"""By resource and server: seconds."""
 TiersOf: TypeAlias = Mapping[str, Tier]
 """By server."""
 
@@ -123,6 +126,8 @@ class Sources:
     """Budgets, what was spent of them, and halts."""
     leads: Callable[[ClusterView, float], Mapping[str, Mapping[str, float]]] = lambda _view, _now: {}
     """By resource and server, seconds."""
+    missed: Callable[[ClusterView, Holds, Histories, float], Mapping[str, Mapping[str, Miss]]] = lambda _view, _holds, _histories, _now: {}
+    """By resource and server: growth that was made ahead and was not needed."""
     anomalous: Callable[[float], Mapping[str, frozenset[str]]] = lambda _now: {}
     """By resource: servers whose use left its habits."""
     last_shrunk: Callable[[float], Mapping[str, Mapping[str, float]]] = lambda _since: {}
@@ -185,11 +190,15 @@ class PlanLoop:
         ahead = watch.lap("ahead", self.foresight.newest(view))
         of: dict[str, Tier] = {s.id: policy.of(s, ahead.groups.of.get(s.id, ())) for s in view.servers}
         tiers = watch.lap("tiers", of)
+        histories = watch.lap("histories", self._read(tiers, now))
+        holds = {r: {s: _rules(t, r).hold_s for s, t in tiers.items()} for r in RESOURCES}
+        missed = watch.lap("missed", asked.missed(view, holds, histories, now))
         return Known(
             forecasts=ahead.servers,
-            histories=watch.lap("histories", self._read(tiers, now)),
+            histories=histories,
             tiers=policy,
-            held=watch.lap("held", {r: self._held(r, tiers, view, now) for r in RESOURCES}),
+            held=watch.lap("held", {r: _less(self._held(r, tiers, view, now), missed.get(r, {})) for r in RESOURCES}),
+            missed=missed,
             headroom={r: asked.headroom(r) for r in RESOURCES},
             limits=self._settings.limits,
             caps=asked.caps(view, now),
@@ -228,6 +237,11 @@ class PlanLoop:
             if holds[s.id] in unknown:
                 held[s.id] = max(held.get(s.id, 0.0), s.allocation.cpu.cores if resource == "cpu" else s.allocation.memory.mib)
         return held
+
+
+def _less(held: Mapping[str, float], missed: Mapping[str, Miss]) -> Mapping[str, float]:
+    """What is held, less what did not come true."""
+    return {s: min(h, missed[s].counts) if s in missed else h for s, h in held.items()} if missed else held
 
 
 class Stopwatch:

@@ -17,6 +17,8 @@ Bits: TypeAlias = npt.NDArray[np.uint32]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Rows: TypeAlias = npt.NDArray[np.intp]
 
+AHEAD = 1.5
+
 HOLD, GROW, SHRINK = range(3)
 CHOICES = ("hold", "grow", "shrink")
 """Values of ``Choice`` by their index."""
@@ -52,6 +54,7 @@ CODES = (
     "host_short",
     "throttled",
     "host_risk",
+    "forecast_missed",
 )
 """Reason codes by their index. What else forbids a change (``Known.halts``) follows them in ``Sizes.words["code"]``."""
 
@@ -125,6 +128,16 @@ class Sizes:
         """[n] whether the same rules would have chosen otherwise without a forecast."""
         changed: Flags = np.isfinite(self.reactive) & (np.abs(self.reactive - self.target) > 1e-9)
         return changed
+
+
+    @property
+    def ahead(self) -> Flags:
+        """[n]: wishes that only a forecast explains: it expects ``AHEAD`` times the most that was measured in the hold time."""
+        unknown = np.full(len(self.wanted), np.nan)
+        expected, most = (self.inputs.get(name, unknown) for name in ("peak_median", "hold_max"))
+        with np.errstate(invalid="ignore"):
+            found: Flags = expected >= AHEAD * most
+        return found
 
 
 @dataclass(frozen=True, eq=False)

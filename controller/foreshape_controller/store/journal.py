@@ -15,7 +15,7 @@ from foreshape_controller.store.engine import Database
 from foreshape_controller.store.orders import OrderState, Status, begin, tell
 from foreshape_controller.store.plans import Plans
 from foreshape_controller.store.schema import counters, orders, outcomes, servers
-from foreshape_controller.store.wishes import GIVEN, PLANNED, SLOT_S, Slot, Wishes
+from foreshape_controller.store.wishes import AHEAD, GIVEN, PLANNED, SLOT_S, Slot, Wishes
 from foreshape_wire.ids import HostName
 from foreshape_wire.order import Order, Origin, Outcome, Verdict
 
@@ -48,6 +48,7 @@ class Journal:
         with self._db.write() as conn:
             self._plans.write(conn, plan, list(decided.values()))
             self._wishes.fold(conn, plan.at, PLANNED, _wished(plan))
+            self._wishes.fold(conn, plan.at, AHEAD, _made_ahead(plan))
             _write_floors(conn, plan)
             replaced = sum(_write_order(conn, order, decided[order.server], plan.at) for order in new)
             self._add(conn, {"orders": len(new), "orders_superseded": replaced, **_counted(plan)})
@@ -132,6 +133,15 @@ class Journal:
         """The largest wish of each server since then: the hold time survives a restart. Exact to one slot, on the safe side."""
         return self._wishes.largest(resource, since)
 
+    def wished(self, since: float) -> tuple[tuple[float, str, Slot], ...]:
+        """All that was wanted since then: start and kind of each slot, and what was wanted in it."""
+        return self._wishes.slots(since)
+
+    def count(self, amounts: Mapping[str, int]) -> None:
+        """Add to the totals that ``counts`` tells."""
+        with self._db.write() as conn:
+            self._add(conn, amounts)
+
     def wanted_since(self) -> float:
         """From when on wishes are known: an upgrade forgets earlier ones, and nobody can say then what was wanted before."""
         return self._wishes.known_since()
@@ -205,6 +215,8 @@ _COUNTED = (
     "cap_actions",
     "strays",
     "changed_by_forecast",
+    "ahead_unused_mcore_s",
+    "ahead_unused_mib_s",
 )
 
 _LOCAL = {Origin.REFLEX: "reflexes", Origin.STATIC: "statics", Origin.CAP: "cap_actions"}
@@ -218,6 +230,14 @@ def _decided(plan: Plan, new: Sequence[Order]) -> Mapping[str, Decision]:
     written: dict[str, Decision] = {d.server: d for d in plan.written}
     found = {o.server: written.get(o.server) or plan.decision(o.server) for o in new}
     return {server: d for server, d in found.items() if d is not None}
+
+
+def _made_ahead(plan: Plan) -> Slot:
+    """What was wanted of those for whom only a forecast explains it; NaN for their other resource."""
+    table = plan.table
+    wanted = [np.where(s.ahead, s.wanted, np.nan) for s in (table.cpu, table.memory)]
+    rows = np.flatnonzero(np.isfinite(wanted[0]) | np.isfinite(wanted[1]))
+    return Slot(tuple(table.servers[i] for i in rows.tolist()), wanted[0][rows], wanted[1][rows])
 
 
 def _wished(plan: Plan) -> Slot:

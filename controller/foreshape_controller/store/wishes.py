@@ -1,5 +1,6 @@
-"""What was wanted lately, so that the hold time survives a restart: a row per slot of five minutes for all that plans wanted,
-and a small one for what agents gave back under pressure, which counts as wanted. Rows are folded, never shortened: the largest stays.
+"""What was wanted lately, so that the hold time survives a restart: a row per slot of five minutes for all that plans wanted, a small
+one for those of them that were made ahead, and one for what agents gave back under pressure, which counts as wanted. Rows are
+folded, never shortened: the largest stays.
 """
 
 import sys
@@ -21,7 +22,7 @@ SLOT_S = 300
 KEPT_S = 3 * 86400.0
 """Longer than any hold time."""
 
-PLANNED, GIVEN = "plan", "reflex"
+PLANNED, AHEAD, GIVEN = "plan", "ahead", "reflex"
 """Kinds of rows."""
 
 BEGUN = "wishes_since"
@@ -73,8 +74,13 @@ class Wishes:
     def largest(self, resource: str, since: float) -> dict[str, float]:
         """The largest wish of each server since then. Exact to one slot, on the safe side."""
         with self._db.read() as conn:
-            found = list(self._slots(conn, since - self._slot_s))
+            found = [slot for _, _, slot in self._slots(conn, since - self._slot_s)]
         return {server: value for server, value in _largest(found, resource).items() if np.isfinite(value)}
+
+    def slots(self, since: float) -> tuple[tuple[float, str, Slot], ...]:
+        """What was wanted since then, each slot with its start and kind."""
+        with self._db.read() as conn:
+            return tuple(self._slots(conn, since - self._slot_s))
 
     def known_since(self) -> float:
         """From when on wishes are known; earlier ones were lost in an upgrade."""
@@ -86,14 +92,14 @@ class Wishes:
     def tidy(self, conn: Connection, now: float) -> None:
         conn.execute(delete(wishes).where(wishes.c.slot < now - KEPT_S))
 
-    def _slots(self, conn: Connection, after: float) -> Iterator[Slot]:
+    def _slots(self, conn: Connection, after: float) -> Iterator[tuple[float, str, Slot]]:
         """Slots that begin after this; those of plans that are over are kept in memory."""
         there = conn.execute(select(wishes.c.slot, wishes.c.kind).where(wishes.c.slot > after)).all()
         newest = max((r.slot for r in there if r.kind == PLANNED), default=0)
         over = {r.slot for r in there if r.kind == PLANNED and r.slot < newest}
         fresh = {k: v for k, v in self._settled.items() if k in over or k <= after}
         rosters = {s.servers: s.servers for s in fresh.values()}
-        wanted = [(r.slot, r.kind) for r in there if r.kind == GIVEN or r.slot not in fresh]
+        wanted = [(r.slot, r.kind) for r in there if r.kind != PLANNED or r.slot not in fresh]
         for slot, kind in wanted:
             data = conn.execute(select(wishes.c.data).where(wishes.c.slot == slot, wishes.c.kind == kind)).scalar_one()
             found = unpack(data)
@@ -101,9 +107,9 @@ class Wishes:
             if slot in over and kind == PLANNED:
                 fresh[slot] = found
             else:
-                yield found
+                yield float(slot), kind, found
         self._settled = fresh
-        yield from (fresh[slot] for slot in over)
+        yield from ((float(slot), PLANNED, fresh[slot]) for slot in over)
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
