@@ -1,8 +1,10 @@
 """The decision cycle: read the world, look ahead, decide, write it down, and only then hand out orders."""
 
+import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Protocol, TypeAlias, TypeVar
@@ -164,6 +166,10 @@ class PlanLoop:
 
         ``look_ahead``: due forecasts are made first; False where somebody else makes them, and the newest that are there are taken.
         """
+        with _uncollected():
+            return self._cycle(now, ids, look_ahead)
+
+    def _cycle(self, now: float, ids: Callable[[str], str], look_ahead: bool) -> Plan:
         watch = Stopwatch()
         view = watch.lap("view", self._store.inventory.view(now))
         if look_ahead:
@@ -260,6 +266,20 @@ class Stopwatch:
 
     def rounded(self) -> dict[str, float]:
         return {step: round(seconds, 3) for step, seconds in self.took.items()}
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's collector of reference cycles: 30,000 servers are a million objects without any, which it would go through
+    several times a plan, for a quarter of the whole time.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _rules(tier: Tier, resource: str) -> ResourceRules:

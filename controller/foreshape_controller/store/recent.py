@@ -1,7 +1,7 @@
 """The last hours of everybody, kept in memory from plan to plan: only what was written since is read again.
 
 The store stays the truth: a copy is made from it at the first reading, told of every report by ``Touched``, and checked against the
-store a slice at a time, so that whatever it missed (another process on the same database) is healed within an hour of plans.
+store a slice at a time, so that whatever it missed (another process on the same database) is healed within two hours of plans.
 Histories that were handed out are never changed.
 """
 
@@ -16,7 +16,7 @@ from foreshape_controller.model.history import Floats, History
 from foreshape_controller.store.history import HistoryStore
 from foreshape_controller.store.touched import Since
 
-SLICES = 60
+SLICES = 120
 """Plans in which every series is read anew once."""
 
 _BLANK = {"mean": np.nan, "max": np.nan, "coverage": 0.0, "censored": 0.0}
