@@ -98,7 +98,8 @@ def _floors(resource: str, watch: Watch, record: Record) -> Iterator[str]:
 def _counted(bed: Bed, counts: dict[str, int], watch: Watch) -> Iterator[str]:
     ends = ", ".join(f"{counts.get(f'orders_{k}', 0)} {k}" for k in ("applied", "refused", "failed", "expired", "superseded", "open"))
     yield "Violation: mean need of a 5-minute bin above the mean allocation. active: servers that use 5 % of their flavor and more."
-    yield "Each moving maximum has the multiplier with which it violates as often as Foreshape. resizes: per server and day."
+    yield "Moving maxima and the VPA have the multiplier with which they violate as often as Foreshape; the oracle knows the future."
+    yield "resizes: per server and day."
     yield ""
     yield f"Plans {bed.plans}, decisions {counts.get('decisions', 0)}, of which the forecast changed {counts.get('changed_by_forecast', 0)}"
     yield f"Orders {counts.get('orders', 0)}: {ends}"
