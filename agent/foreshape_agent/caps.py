@@ -61,6 +61,8 @@ class Caps:
             return False
         try:
             cap = authority.cap(sight.server, resource)
+            if cap is not None and not authority.acts(cap):
+                return False  # it holds already, and stays as it is to its end
             return self._cpu(sight, authority, cap, held) if resource == admit.CPU else self._devices(sight, authority, resource, held)
         except HypervisorLost:
             raise
@@ -88,10 +90,11 @@ class Caps:
         return self._hand.give(sight, admit.CPU, target, Origin.CAP, f"the cap is over: {held.reason}", held.cause)
 
     def _cap_cpu(self, sight: Sight, cap: HardCap, target: float, held: Held | None) -> bool:
-        has = sight.allocation(admit.CPU) or 0.0
+        has, before = sight.allocation(admit.CPU) or 0.0, held.before if held else 0.0
         if has <= target + admit.TOLERANCE:
+            self._spool.hold(_held(sight, cap, before=before))  # nothing to take, and a stop must not open it
             return False
-        self._spool.hold(_held(sight, cap, before=max(has, held.before if held else 0.0)))
+        self._spool.hold(_held(sight, cap, before=max(has, before)))
         return self._hand.take(sight, admit.CPU, target, Origin.CAP, f"hard cap: {cap.reason}", cap.cause)
 
     # -- disks and network -----------------------------------------------------------------------------------

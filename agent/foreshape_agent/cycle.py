@@ -189,7 +189,7 @@ class Cycle:
         """By the controller's last word, and its clock as far as it was heard: what holds also while it is silent."""
         clock, memo = self._doors.clock, self._doors.spool.ledger.memo
         now = clock.now() + memo.ahead_s if self._timeline is None else self._timeline.now(clock.monotonic())
-        return Authority(now=now, mode=memo.mode or Mode.OBSERVE, safe_mode=self._safe, guards=memo.guards)
+        return Authority(now=now, mode=memo.mode or Mode.OBSERVE, safe_mode=self._safe, guards=memo.guards, held=frozenset(memo.held))
 
     def _hold_caps(self, sights: dict[ServerId, Sight] | None, authority: Authority) -> None:
         """Hard caps begin, hold and end; whether the controller answers or not."""

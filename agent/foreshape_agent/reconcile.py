@@ -43,10 +43,18 @@ class Authority(NamedTuple):
     safe_mode: str
     guards: Mapping[ServerId, Guard]
 
+    held: frozenset[str] = frozenset()
+    """``server/resource`` that a hard cap holds."""
+
     def cap(self, server: ServerId, resource: str) -> HardCap | None:
-        """The hard cap in force: nothing is held back where Foreshape may not act."""
+        """The hard cap in force: one that may begin, or one that holds already."""
         guard = self.guards.get(server)
-        return None if guard is None or self.mode is not Mode.ACT else guard.cap(resource, self.now)
+        found = None if guard is None else guard.cap(resource, self.now)
+        return found if found is not None and (self.acts(found) or f"{server}/{resource}" in self.held) else None
+
+    def acts(self, cap: HardCap) -> bool:
+        """Whether it may be begun, or mended. A stop freezes what is: who is throttled is not let loose by it."""
+        return cap.begins and self.mode is Mode.ACT
 
     def share(self, server: ServerId) -> float | None:
         """Cores that a server may have on a host that is short; None: no such bound."""

@@ -52,6 +52,8 @@ class HardCap(msgspec.Struct, frozen=True, kw_only=True):
     until: Instant
     """By the controller's clock. In the past: it has ended, and what is left of it goes."""
     reason: Text = ""
+    begins: bool = True
+    """False where Foreshape may not act now: it does not begin; where it holds already it stays as it is, to its end."""
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):

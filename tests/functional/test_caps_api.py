@@ -176,11 +176,13 @@ def test_lifted_it_is_over_for_the_agent_and_kept_on_record(world, client):
     assert client.delete(f"/v1/caps/{cap.id}").json()["lifted_why"] == "it was a mistake"  # lifting twice changes nothing
 
 
-def test_outside_mode_act_it_is_noted_and_not_told(world, client):
+def test_outside_mode_act_it_is_told_and_does_not_begin(world, client):
     world.program.store.modes.set("project:p1", Mode.ADVISE, "careful", world.clock.at)
-    (cap,) = made(client)
-    assert any("mode advise: noted" in n for n in cap.effects[0].notes)
-    assert world.caps_of() == {}
+    (cap,) = made(client, scope="host:hv1")
+    notes = {e.server: e.notes for e in cap.effects}
+    assert any("mode advise: it does not begin" in n for n in notes["vm-1"])
+    assert notes["vm-2"] == ()
+    assert {g.server: [c.begins for c in g.caps] for g in world.report().guards} == {"vm-1": [False], "vm-2": [True]}
 
 
 def test_a_restarted_controller_tells_the_same_before_its_first_plan(world, client, tmp_path):

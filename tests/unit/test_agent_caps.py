@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from core_support import VM, Bed, a_reading, bed, size
 from doors_support import FakeDomain
@@ -189,18 +190,37 @@ def test_a_domain_that_is_held_by_others_is_left_alone_until_it_runs(state: Doma
     assert limit(b) == 100
 
 
-def test_outside_mode_act_nothing_is_held_back() -> None:
-    b = bed(disks())
+def test_outside_mode_act_no_cap_begins_and_one_that_holds_stays_as_it_is_to_its_end() -> None:
+    b = bed(disks(demand_cores=2.0))
     b.controller.mode = Mode.ADVISE
-    capped(b, cap(b, lasts=600), cap(b, "cpu", 0.5, 600))
+    capped(b, cap(b, lasts=100), cap(b, "cpu", 0.5, 100))
     b.run(3)
     assert b.hypervisor.calls == []
     b.controller.mode = Mode.ACT
     b.run()
-    assert limit(b) == 100
-    b.controller.mode = Mode.OBSERVE
+    assert (limit(b), b.hypervisor.domains[VM].quota) == (100, 0.5)
+    b.controller.mode = Mode.OBSERVE  # a stop lets nobody loose
+    b.run(3)
+    assert (limit(b), b.hypervisor.domains[VM].quota) == (100, 0.5)
+    b.run(4)
+    assert (limit(b), b.hypervisor.domains[VM].quota) == (0, None)
+
+
+def test_a_stop_of_this_server_alone_freezes_its_caps_and_a_lift_still_ends_them() -> None:
+    b = bed(disks(demand_cores=2.0))
+    caps = cap(b, lasts=600), cap(b, "cpu", 0.5, 600)
+    capped(b, *caps)
     b.run(2)
-    assert limit(b) == 0
+    frozen = [replace(c, begins=False) for c in caps]
+    capped(b, *frozen, replace(cap(b, "disk_kib_s", 500, 600), begins=False))
+    b.hypervisor.domains[VM].limits.clear()  # somebody opened it: nobody may act, so it is left
+    b.run(3)
+    assert (limit(b), limit(b, resource="disk_kib_s")) == (0, 0)
+    assert b.hypervisor.domains[VM].quota == 0.5
+    capped(b)
+    b.run(2)
+    assert b.hypervisor.domains[VM].quota is None
+    assert b.spool.held() == ()
 
 
 def test_a_domain_that_moved_here_with_our_limit_is_freed_when_the_cap_ends() -> None:
@@ -251,6 +271,14 @@ def test_a_busy_guest_is_held_at_its_cap_and_freed_at_its_end() -> None:
     b.run(2)
     assert b.hypervisor.domains[VM].quota is None
     assert [(o.cause, o.verdict, o.after) for o in told(b)] == [("cap-1", Verdict.APPLIED, 0.5), ("cap-1", Verdict.APPLIED, 2.0)]
+
+
+def test_a_guest_that_had_less_than_its_cap_is_not_grown_by_its_end() -> None:
+    b = bed(FakeDomain(server=VM, quota=0.5, demand_cores=0.1, entitlement=(2, 512)))
+    capped(b, cap(b, "cpu", 1.0, lasts=35))
+    b.run(6)
+    assert b.hypervisor.calls == []
+    assert b.spool.held() == ()
 
 
 def test_no_cap_goes_below_the_floor_also_when_cut_off() -> None:
@@ -457,7 +485,22 @@ def test_killed_before_any_step_of_beginning_or_ending_everything_is_as_it_was(a
     assert asked["set_disk_limit"] <= 8  # two each way, and at most as many again after the kills
 
 
-event = st.sampled_from(["cap", "cap", "lift", "down", "up", "restart", "reboot", "busy", "free", "time"])
+def happens(b: Bed, vm: FakeDomain, what: str, amount: float) -> None:
+    if what == "cap":
+        capped(b, cap(b, amount=amount, lasts=45))
+    elif what == "lift":
+        capped(b)
+    elif what in {"down", "up"}:
+        b.controller.down = what == "down"
+    elif what in {"stop", "act"}:
+        b.controller.mode = Mode.OBSERVE if what == "stop" else Mode.ACT
+    elif what == "reboot":
+        vm.reboot()
+    elif what in {"busy", "free"}:
+        vm.state = DomainState.BUSY if what == "busy" else DomainState.RUNNING
+
+
+event = st.sampled_from(["cap", "cap", "lift", "down", "up", "restart", "reboot", "stop", "act", "busy", "free", "time"])
 
 
 @given(events=st.lists(st.tuples(event, st.sampled_from([40, 100, 250, 600])), max_size=14), own=st.sampled_from([0, 80, 300]))
@@ -473,19 +516,8 @@ def test_whatever_happens_no_cap_outlives_its_end_and_none_loosens_what_was_set(
     capped(b)
     b.run(2)
     for what, amount in events:
-        if what == "cap":
-            capped(b, cap(b, amount=amount, lasts=45))
-        elif what == "lift":
-            capped(b)
-        elif what in {"down", "up"}:
-            b.controller.down = what == "down"
-        elif what == "restart":
-            b = b.restarted()
-        elif what == "reboot":
-            vm.reboot()
-            own = 0
-        elif what in {"busy", "free"}:
-            vm.state = DomainState.BUSY if what == "busy" else DomainState.RUNNING
+        b, own = b.restarted() if what == "restart" else b, 0 if what == "reboot" else own
+        happens(b, vm, what, amount)
         b.run()
         assert not own or 0 < limit(b) <= own
     vm.state = DomainState.RUNNING

@@ -165,7 +165,9 @@ def test_a_plain_cap_needs_no_word() -> None:
 def test_what_keeps_a_cap_from_being_what_was_asked_for_is_said() -> None:
     assert said(a_cap(1.0), floor=1.5) == ("its floor is 1.5 cores: no cap goes below what was promised",)
     assert said(a_cap(2.0), a_cap(1.0, scope="project:p1")) == ("cap-project:p1-cpu-1 on project:p1 is stricter: 1 cores",)
-    assert said(a_cap(), mode=Mode.OBSERVE) == ("mode observe: noted, and not applied until the mode is act",)
+    assert said(a_cap(), mode=Mode.OBSERVE) == (
+        "mode observe: it does not begin until the mode is act; where it holds already it stays to its end",
+    )
     assert said(a_cap(512, resource="memory")) == ("taken step by step, and never what the guest has in use",)
 
 

@@ -150,7 +150,7 @@ def _notes(cap: Cap, strict: Cap, server: Server, floor: float) -> Iterator[str]
     if floor > strict.amount:
         yield f"its floor is {floor:g} {unit}: no cap goes below what was promised"
     if server.mode is not Mode.ACT:
-        yield f"mode {server.mode.value}: noted, and not applied until the mode is act"
+        yield f"mode {server.mode.value}: it does not begin until the mode is act; where it holds already it stays to its end"
     if cap.resource == "memory":
         yield "taken step by step, and never what the guest has in use"
     yield from _devices(cap.resource, strict.amount, server.throttles)

@@ -99,17 +99,18 @@ class Guarding:
         return _promised(tier.memory, server.entitlement.memory.mib) if resource == "memory" else 0.0
 
     def guards(self, plain: Sequence[Guard], acting: frozenset[ServerId], now: float) -> tuple[Guard, ...]:
-        """The guards of one host, completed. Caps only for servers where Foreshape may act."""
+        """The guards of one host, completed. Caps begin only on servers where Foreshape may act."""
         told = self._store.caps.told(now)
         if told and any(g.server not in self._servers for g in plain) and now >= self._looked_at + LOOK_EVERY_S:
             self._see(self._store.inventory.view(now))  # after a start, or new here: a reply without its cap would lift it
         groups, tiers = self.groups(told), self._tiers()
-        return tuple(self._guard(g, tiers, _Scene(told, groups, now) if g.server in acting else None) for g in plain)
+        scene = _Scene(told, groups, now)
+        return tuple(self._guard(g, tiers, scene, acts=g.server in acting) for g in plain)
 
-    def _guard(self, plain: Guard, tiers: Tiers, scene: "_Scene | None") -> Guard:
+    def _guard(self, plain: Guard, tiers: Tiers, scene: "_Scene", *, acts: bool) -> Guard:
         tier = tiers.tiers.get(self._tier_of.get(plain.server, ""))
         server = self._servers.get(plain.server)
-        found: tuple[HardCap, ...] = () if scene is None or server is None or not scene.told else _hard(server, scene)
+        found = () if server is None or not scene.told else _hard(server, scene, begins=acts)
         return _completed(plain, tier, found)
 
 
@@ -151,15 +152,15 @@ def _terms(tier: Tier | None) -> dict[str, object]:
     }
 
 
-def _hard(server: Server, scene: _Scene) -> tuple[HardCap, ...]:
+def _hard(server: Server, scene: _Scene, *, begins: bool) -> tuple[HardCap, ...]:
     """Those in force, one of each resource; and what ended lately where none is."""
     live = rules.strictest(scene.told, [server], scene.groups.of, scene.now)
     mine = set(rules.scopes(server, scene.groups.of))
     over = [c for c in scene.told if c.ends <= scene.now and c.scope in mine and c.resource not in live]
     newest = {c.resource: c for c in sorted(over, key=lambda c: c.ends)}
     chosen = [by_server[server.id] for by_server in live.values() if server.id in by_server]
-    return tuple(_told(c) for c in (*chosen, *newest.values()))
+    return tuple(_told(c, begins=begins) for c in (*chosen, *newest.values()))
 
 
-def _told(cap: Cap) -> HardCap:
-    return HardCap(cause=CauseId(cap.id), resource=cap.resource, amount=cap.amount, until=cap.ends, reason=cap.reason)
+def _told(cap: Cap, *, begins: bool) -> HardCap:
+    return HardCap(cause=CauseId(cap.id), resource=cap.resource, amount=cap.amount, until=cap.ends, reason=cap.reason, begins=begins)
