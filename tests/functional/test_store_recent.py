@@ -93,8 +93,8 @@ def test_a_usual_plan_reads_the_open_bin_and_a_slice_and_nothing_else():
     it.tell(0, T0 + 10, T0 + 10, servers=names)
     it.check(T0 + 20, names)
     whole, opened = [], []
-    read, read_open = it.store.history.read, it.store.history.read_open
-    it.store.history.read = lambda resource, of, *span: whole.append(len(of)) or read(resource, of, *span)
+    read, read_open = it.store.history.read_lean, it.store.history.read_open
+    it.store.history.read_lean = lambda resource, of, *span: whole.append(len(of)) or read(resource, of, *span)
     it.store.history.read_open = lambda resource, of, *span: opened.append(span) or read_open(resource, of, *span)
     it.tell(0, T0 + 70, T0 + 70, 1.7, names)
     seen = it.recent.read("cpu", names, T0 + 80, BINS)

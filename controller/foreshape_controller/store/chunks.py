@@ -4,7 +4,7 @@ A day is 288 bins, whatever a bin lasts. Inside this module amounts are sums aga
 """
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -81,14 +81,23 @@ def pack(part: str, columns: Columns) -> bytes:
 
 def unpack(part: str, data: bytes, only: Collection[str] | None = None) -> Columns:
     """Bytes as a day: sums, seconds and maxima; ``only`` some columns (the part's seconds among them), where named."""
-    raw = zlib.decompress(data)
+    columns = unpack_many(part, [data], PARTS[part] if only is None else only, slice(0, BINS_PER_DAY))
+    return {name: values[0] for name, values in columns.items()}
+
+
+def unpack_many(part: str, days: Sequence[bytes], only: Collection[str], bins: slice) -> Columns:
+    """Some bins of many days at once: [days, bins] by column. The part's seconds have to be among the columns."""
+    width = BINS_PER_DAY * sum(int(kind[-1]) for kind in PARTS[part].values())
+    raw = b"".join(zlib.decompress(data).ljust(width, b"\0") for data in days)  # packed before a column was added: zeros
+    rows = np.frombuffer(raw, np.uint8).reshape(len(days), width)
     columns: Columns = {}
     at = 0
     for name, kind in PARTS[part].items():
-        told = at < len(raw)  # a day packed before a column was added does not have it
-        if only is None or name in only:
-            columns[name] = np.frombuffer(raw, kind, BINS_PER_DAY, at).astype(np.float64) if told else np.zeros(BINS_PER_DAY)
-        at += BINS_PER_DAY * int(kind[-1])
+        size = int(kind[-1])
+        if name in only:
+            cells = rows[:, at + bins.start * size : at + bins.stop * size]
+            columns[name] = np.ascontiguousarray(cells).view(kind).astype(np.float64)
+        at += BINS_PER_DAY * size
     for name in _PER_SECOND & columns.keys():
         columns[name] *= columns[f"{part}_s"]
     return columns

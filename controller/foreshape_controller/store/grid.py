@@ -39,6 +39,9 @@ COLUMNS: Mapping[str, Columns] = {
 LIVED: Mapping[str, Columns] = {r: COLUMNS[r]._replace(allocated=f"{r}_alloc_sum") for r in ("cpu", "memory")}
 """The same, and what each had."""
 
+LEAN: Mapping[str, Columns] = {r: COLUMNS[r]._replace(doubt="", used="") for r in ("cpu", "memory")}
+"""The same without what no size is made from."""
+
 READS = Columns("io", "io_s", "disk_kib", "disk_read_kib")
 """What was read of what disks moved; "largest" is no maximum here, but the sum of reads."""
 
@@ -71,11 +74,11 @@ class Grid:
         query = select(chunks.c.series, chunks.c.day, chunks.c.data).where(
             chunks.c.series.in_(numbers), chunks.c.part == self.part, chunks.c.day.between(self.start // day_s, (self.end - 1) // day_s)
         )
-        for number, day, data in conn.execute(query):
-            columns = packed.unpack(self.part, data, self.columns)
-            first = (day * day_s - self.start) // self.step
-            for name in self.columns:
-                self._add(self.rows[number], first, name, columns[name])
+        days: dict[int, list[tuple[int, bytes]]] = {}
+        for number, day, data in conn.execute(query).all():
+            days.setdefault(day, []).append((self.rows[number], data))
+        for day, told in days.items():
+            self._add_day((day * day_s - self.start) // self.step, told)
 
     def add_bins(self, conn: Connection, numbers: Sequence[int]) -> None:
         """Fold in their bins that are not packed yet."""
@@ -102,14 +105,14 @@ class Grid:
             column = self.columns[name]
             column[rows, slots] = np.maximum(column[rows, slots], told) if name in MAXIMA else column[rows, slots] + told
 
-    def _add(self, row: int, first: int, name: str, values: packed.Floats64) -> None:
-        """Fold values that begin at bin ``first`` into a row; what lies outside is cut off."""
-        column = self.columns[name][row]
-        low, high = max(0, first), min(column.size, first + values.size)
-        if low >= high:
-            return
-        piece = values[low - first : high - first]
-        column[low:high] = np.maximum(column[low:high], piece) if name in MAXIMA else column[low:high] + piece
+    def _add_day(self, first: int, told: Sequence[tuple[int, bytes]]) -> None:
+        """Fold in one day of some rows, that begins at bin ``first``; what lies outside is cut off."""
+        low, high = max(0, first), min(self.count, first + BINS_PER_DAY)
+        rows = np.array([row for row, _ in told], np.intp)
+        found = packed.unpack_many(self.part, [data for _, data in told], self.columns, slice(low - first, high - first))
+        for name, values in found.items():
+            column, old = self.columns[name], self.columns[name][rows, low:high]
+            column[rows, low:high] = np.maximum(old, values) if name in MAXIMA else old + values
 
     def history(self, resource: str, entitlement: Floats, first_seen: Any) -> History:
         """Sums as means: a bin without seconds is a gap."""
@@ -133,7 +136,7 @@ class Grid:
             entitlement=entitlement,
             first_seen=first_seen,
             step_s=self.step,
-            doubtful=per_second(at.doubt, 0.0) if at.doubt else None,
-            used=per_second(at.used, np.nan) if at.used else None,
+            doubtful=per_second(at.doubt, 0.0) if at.doubt in columns else None,
+            used=per_second(at.used, np.nan) if at.used in columns else None,
             allocated=per_second(LIVED[resource].allocated, np.nan) if resource in LIVED and LIVED[resource].allocated in columns else None,
         )

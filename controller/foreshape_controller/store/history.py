@@ -15,7 +15,7 @@ from foreshape_controller.store import chunks as packed
 from foreshape_controller.store import seen
 from foreshape_controller.store.bins import bin_start, host_row, vm_row
 from foreshape_controller.store.engine import Database, Row
-from foreshape_controller.store.grid import COLUMNS, LIVED, READS, Columns, Grid
+from foreshape_controller.store.grid import COLUMNS, LEAN, LIVED, READS, Columns, Grid
 from foreshape_controller.store.inventory import Inventory
 from foreshape_controller.store.journal import Journal
 from foreshape_controller.store.schema import MAXIMA, SUMS, bins, chunks, series, servers
@@ -144,6 +144,10 @@ class HistoryStore:
     def read_lived(self, resource: str, names: Sequence[str], until: float, count: int) -> History:
         """The same of CPU or memory, and what each had (``allocated``)."""
         return self._read(resource, names, self.span(until, count), LIVED[resource])
+
+    def read_lean(self, resource: str, names: Sequence[str], until: float, count: int) -> History:
+        """The same of CPU or memory, without ``doubtful`` and ``used``."""
+        return self._read(resource, names, self.span(until, count), LEAN[resource])
 
     def _read(self, resource: str, names: Sequence[str], span: tuple[int, int], wanted: Columns) -> History:
         with self._db.read() as conn:

@@ -44,12 +44,12 @@ class Recent:
         return self._store.step_s
 
     def read(self, resource: str, names: Sequence[str], until: float, count: int) -> History:
-        """As ``HistoryStore.read`` of servers, without ``doubtful`` and ``used``."""
+        """As ``HistoryStore.read_lean`` of servers."""
         mark = self._store.touched.mark  # before reading: what comes meanwhile is read again next time
         kept, start = self._kept.get(resource), self._store.span(until, count)[0]
         since = self._store.touched.since(kept.mark) if kept else None
         if kept is None or since is None or not self._serves(kept.history, since, start, (until, count)):
-            self._kept[resource] = _Kept(_bare(self._store.read(resource, names, until, count)), mark)
+            self._kept[resource] = _Kept(self._store.read_lean(resource, names, until, count), mark)
         else:
             self._kept[resource] = self._renewed(kept, since, names, (until, count), mark)
         return self._kept[resource].history
@@ -90,15 +90,11 @@ class Recent:
         """Some series, whole, from chunks and bins."""
         if not names:
             return
-        found = self._store.read(history.resource, names, *span)
+        found = self._store.read_lean(history.resource, names, *span)
         row = {name: i for i, name in enumerate(history.series)}
         at = np.array([row[n] for n in names], np.intp)
         for name in (*_BLANK, "entitlement", "first_seen"):
             getattr(history, name)[at] = getattr(found, name)
-
-
-def _bare(history: History) -> History:
-    return replace(history, doubtful=None, used=None)
 
 
 def _rows(history: History, at: Sequence[int], names: Sequence[str]) -> History:
