@@ -43,7 +43,7 @@ DAY = 86400
 STRICT = """
 tiers:
   standard:
-    cpu: {quantile: 0.85, floor_share: 0, floor_least: 0.1, hold_s: 5400, shrink_band: 0.3, margin_share: 0.2}
+    cpu: {quantile: 0.8, floor_share: 0, floor_least: 0.1, hold_s: 3600, shrink_band: 0.4, margin_share: 0.3}
     memory: {quantile: 0.92, floor_share: 0, floor_least: 256, hold_s: 10800, shrink_band: 0.45, margin_share: 0.2}
 """
 """At most 0.5 % of the active VMs' bins."""
@@ -51,7 +51,7 @@ tiers:
 EASY = """
 tiers:
   standard:
-    cpu: {quantile: 0.8, floor_share: 0, floor_least: 0.1, hold_s: 3600, shrink_band: 0.35, margin_share: 0.15}
+    cpu: {quantile: 0.75, floor_share: 0, floor_least: 0.1, hold_s: 3600, shrink_band: 0.4, margin_share: 0.1}
     memory: {quantile: 0.85, floor_share: 0, floor_least: 256, hold_s: 10800, shrink_band: 0.45, margin_share: 0.15}
 """
 """At most 1 %."""
