@@ -246,6 +246,20 @@ def test_what_the_agent_did_is_shown_and_counted(world, client):
     assert all(s.raised_floor is None for s in world.program.store.inventory.view(world.clock.at).servers)
 
 
+def test_owners_are_told_once_each_when_a_cap_is_set_and_when_it_is_lifted(world, client):
+    (cap,) = made(client, scope="host:hv1", amounts={"disk_iops": 100})
+    (told,) = world.program.store.notices.list("p1")
+    assert (told.kind, told.server, told.cause) == ("cap", "", cap.id)
+    assert told.text == "at most 100 requests/s of disk_iops for each server of host:hv1 until 2026-01-05 01:01 UTC: it runs away"
+    assert len(world.program.store.notices.list()) == 2  # p1 and p2
+    for _ in range(2):  # the second time changes nothing
+        client.delete(f"/v1/caps/{cap.id}", params={"reason": "agreed"})
+    (lifted, _) = world.program.store.notices.list("p2")
+    assert (lifted.kind, lifted.text.startswith("lifted before its time: agreed")) == ("cap_lifted", True)
+    (one,) = made(client, scope="server:web-1")
+    assert world.program.store.notices.list(server="vm-1")[0].cause == one.id
+
+
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,8 @@ def create(services: NamedDependency[Services], data: JSONBody[CapRequest]) -> l
     now = services.clock()
     made = rules.compose(msgspec.structs.replace(data, scope=_resolved(services, data.scope, now)), new_id, now)
     services.store.caps.add(made, now)
+    for cap in made:
+        _tell(services, cap)
     return [_shown(services, c) for c in made]
 
 
@@ -51,10 +53,21 @@ def lift(request: Request[Any, Any, Any], services: NamedDependency[Services], c
     why = str(request.query_params.get("reason", "")).strip()
     if len(why) > rules.REASON_MOST:
         raise Invalid(f"reason: at most {rules.REASON_MOST} characters")
-    return _shown(services, services.store.caps.lift(cap, why, services.clock()))
+    before = services.store.caps.find(cap)
+    lifted = services.store.caps.lift(cap, why, services.clock())
+    if lifted != before:
+        _tell(services, lifted)
+    return _shown(services, lifted)
 
 
 ROUTER = Router("/v1", guards=[operator], route_handlers=[caps, show, create, lift], tags=["caps"])
+
+
+def _tell(services: Services, cap: Cap) -> None:
+    """Owners are told, after the cap is kept."""
+    now = services.clock()
+    scope = services.guarding.scope(now)
+    services.store.notices.put(rules.notices(cap, scope.servers, scope.groups, now))
 
 
 def _resolved(services: Services, scope: str, now: float) -> str:

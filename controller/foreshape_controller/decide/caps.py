@@ -5,10 +5,12 @@ and never goes below the server's floor: what was promised is kept.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from math import isfinite
 
 from foreshape_controller.errors import Invalid
 from foreshape_controller.model.cap import KINDS, UNITS, Cap, CapRequest
+from foreshape_controller.model.reclaim import Notice
 from foreshape_controller.model.server import Server
 from foreshape_wire.order import Mode
 from foreshape_wire.quantity import MAX_CORES, MAX_MIB
@@ -128,6 +130,29 @@ def _rank(cap: Cap) -> tuple[float, float, str]:
 def needs_segments(caps: Iterable[Cap]) -> bool:
     """Whether anybody has to look up who is in which segment."""
     return any(c.scope.startswith("segment:") for c in caps)
+
+
+def notices(cap: Cap, servers: Iterable[Server], groups: Groups, now: float) -> tuple[Notice, ...]:
+    """What owners are told when a cap is set or lifted: each project once, whatever it has in the scope."""
+    mine = [s for s in servers if s.project and cap.scope in set(scopes(s, groups))]
+    lifted = cap.state(now) == "lifted"
+    until = datetime.fromtimestamp(cap.until, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    what = f"at most {cap.amount:g} {UNITS[cap.resource]} of {cap.resource} for each server of {cap.scope} until {until}: {cap.reason}"
+    text = f"lifted before its time: {cap.lifted_why or 'no reason given'} ({what})" if lifted else what
+    one = mine[0] if len(mine) == 1 else None
+    return tuple(
+        Notice(
+            at=now,
+            project=project,
+            server=one.id if one else "",
+            name=one.name if one else "",
+            kind="cap_lifted" if lifted else "cap",
+            text=text,
+            resource=cap.resource,
+            cause=cap.id,
+        )
+        for project in sorted({s.project for s in mine})
+    )
 
 
 # -- what it means ------------------------------------------------------------------------------------------------------

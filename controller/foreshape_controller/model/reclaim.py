@@ -110,7 +110,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     server: str
     name: str
     kind: str
-    """``reclaim`` (announced), ``reclaim_withdrawn``, ``reclaim_back`` (given back, with the time it took)."""
+    """``reclaim`` (announced), ``reclaim_withdrawn``, ``reclaim_back`` (given back, with the time it took); ``cap``, ``cap_lifted``."""
     text: str
     resource: str = ""
     cause: str = ""

@@ -12,6 +12,10 @@ from foreshape_controller.store.schema import notices
 _notice = msgspec.json.Decoder(Notice)
 
 
+NEWS = ("reclaim", "cap", "cap_lifted")
+"""Kinds that answer nothing that was announced before."""
+
+
 class Notices:
     """``list`` for owners and operators, ``put`` for whoever tells them something, ``tidy`` for housekeeping."""
 
@@ -45,7 +49,7 @@ class Notices:
 def write(conn: Connection, told: Sequence[Notice]) -> None:
     """Keep notices. One that takes back or ends what was announced before answers it."""
     for n in told:
-        if n.kind != "reclaim":
+        if n.kind not in NEWS:
             answer(conn, n.server, n.resource, n.at)
     rows = [
         {"at": n.at, "project": n.project, "server": n.server, "kind": n.kind, "data": msgspec.json.encode(n), "answered_at": n.answered_at}
