@@ -195,6 +195,16 @@ def test_the_tiers_in_force_hold_what_was_learned_and_keep_their_floors(store):
     assert Policy(store, None).current() == BUILT_IN
 
 
+def test_the_policy_is_made_anew_only_when_something_was_learned(store):
+    adapt = adapting(store.tier_factors, RULE)
+    before = adapt(BUILT_IN)
+    assert adapt(BUILT_IN) is before  # a policy is asked for every server of every plan
+    store.tier_factors.save({("standard", "cpu"): Factors(headroom=1.5, at=T0)})
+    after = adapt(BUILT_IN)
+    assert after.tiers["standard"].cpu.headroom == 1.5
+    assert adapt(BUILT_IN) is after
+
+
 def test_where_it_is_switched_off_tiers_are_judged_and_stay(store):
     day_of(store, T0, short=900)
     feedback(store, rule=None).run_once(T0 + HALF)

@@ -121,8 +121,17 @@ class _Half:
 
 
 def adapting(factors: TierFactors, rule: FeedbackRule | None) -> Callable[[Tiers], Tiers]:
-    """What feedback says on top of the file's tiers; nothing where tiers are not to learn."""
-    return (lambda policy: adapted(policy, factors.all())) if rule is not None else (lambda policy: policy)
+    """What feedback says on top of the file's tiers; nothing where tiers are not to learn. Made anew only when one of both changed."""
+    last: tuple[Tiers, Mapping[tuple[str, str], Factors], Tiers] | None = None
+
+    def adapt_to(policy: Tiers) -> Tiers:
+        nonlocal last
+        known, made = factors.all(), last
+        if made is None or made[0] is not policy or made[1] is not known:
+            last = made = (policy, known, adapted(policy, known))
+        return made[2]
+
+    return adapt_to if rule is not None else lambda policy: policy
 
 
 class Feedback:
