@@ -150,8 +150,9 @@ def _without_torch():
         (("--model", "/nowhere"), "/nowhere holds no model"),
         (("--out", "/nowhere/a.parquet"), "there is no folder /nowhere"),
         (("--vms", "nobody"), "no VM is called 'nobody'"),
+        (("--show", "nobody"), "--show nobody: not among the 4 VMs"),
     ],
-    ids=["trace", "order", "outside", "past", "half a host", "floors", "tiers", "model", "folder", "vms"],
+    ids=["trace", "order", "outside", "past", "half a host", "floors", "tiers", "model", "folder", "vms", "show"],
 )
 def test_what_cannot_be_replayed_is_said_in_a_sentence_with_exit_2(trace: Path, words, said: str, capsys) -> None:
     assert replayed(trace, *words) == 2

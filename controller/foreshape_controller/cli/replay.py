@@ -123,7 +123,12 @@ def _histories(parsed: Namespace, tell: Tell) -> "dict[str, History]":
     from foreshape_controller.replay.trace_file import load_trace  # noqa: PLC0415 - start-up time
 
     said = lambda word: tell(f"{parsed.trace}: {word}")  # noqa: E731 - a word in front
-    return dict(load_trace(parsed.trace, resources=parsed.resource, vms=parsed.vms, tell=said, usual=("cpu", "memory")))
+    found = dict(load_trace(parsed.trace, resources=parsed.resource, vms=parsed.vms, tell=said, usual=("cpu", "memory")))
+    names = next(iter(found.values())).series
+    for vm in parsed.show:
+        if vm not in names:
+            raise UsageError(f"--show {vm}: not among the {len(names)} VMs that are replayed, for example {', '.join(names[:3])}")
+    return found
 
 
 def _setup(parsed: Namespace, tiers: "Tiers", some: "History") -> "Setup":
