@@ -57,7 +57,8 @@ class Settings:
     on_stop: str = _option(
         "leave",
         "agent",
-        "What a stop (SIGTERM) does to resized domains: leave them, so that an upgrade does not move them, or restore their entitlement.",
+        "What a stop (SIGTERM) does to resized domains: leave them, so that an upgrade does not move them, or restore their "
+        "entitlement and lift hard caps.",
         choices=("leave", "restore"),
     )
     action_deadline_s: float = _option(
@@ -168,10 +169,15 @@ class Settings:
         high=1,
     )
     reflex_growth: float = _option(
-        1.5, "reflex", "Under pressure the allocation is multiplied by this …", unit="factor", low=1.01, high=100
+        1.5,
+        "reflex",
+        "Under pressure the allocation is multiplied by this (the tier's own factor of tiers.yaml goes before it) …",
+        unit="factor",
+        low=1.01,
+        high=100,
     )
     reflex_headroom: float = _option(
-        1.3, "reflex", "… or the demand by this, whichever is more, up to the entitlement.", unit="factor", low=1, high=100
+        1.3, "reflex", "… or the demand by this, whichever is more, up to the entitlement and any hard cap.", unit="factor", low=1, high=100
     )
     log_level: str = _option(
         "info", "log", "Least severity that is logged. Re-read on SIGHUP.", choices=("debug", "info", "warning", "error")
