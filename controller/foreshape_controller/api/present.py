@@ -120,6 +120,8 @@ def summary(view: ClusterView, counts: Mapping[str, int], stale_after_s: float, 
         orders_failed=counts["orders_failed"],
         reflexes=counts["reflexes"],
         decisions_changed_by_forecast=counts["changed_by_forecast"],
+        ahead_unused_core_h=counts["ahead_unused_mcore_s"] / 3.6e6,
+        ahead_unused_mib_h=counts["ahead_unused_mib_s"] / 3600,
         simulated=simulated,
     )
 

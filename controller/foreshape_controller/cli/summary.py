@@ -23,6 +23,7 @@ class Summary(ShowView):
         ),
         ("Decisions", lambda r: r["decisions"]),
         ("Changed by the forecast", lambda r: f"{r['decisions_changed_by_forecast']}{_share(r['changed_share_24h'])}"),
+        ("Held for nothing", lambda r: f"{r['ahead_unused_core_h']:.1f} core-hours, {r['ahead_unused_mib_h'] / 1024:.1f} GiB-hours"),
         ("Orders", lambda r: f"{r['orders']}: {r['orders_applied']} applied, {r['orders_refused']} refused, {r['orders_failed']} failed"),
         ("Reflexes", lambda r: r["reflexes"]),
         ("Halted", lambda r: "\n".join(r["halts"]) or "nothing"),

@@ -375,6 +375,9 @@ class SummaryAnswer(msgspec.Struct, kw_only=True):
     orders_failed: int
     reflexes: int
     decisions_changed_by_forecast: int
+    ahead_unused_core_h: float = 0.0
+    """Held for forecast peaks after their time, although they did not come."""
+    ahead_unused_mib_h: float = 0.0
     simulated: bool
     changed_share_24h: float | None = None
     """Share of the last day's decisions, per resource, that the forecast changed; None: none is judged yet."""
