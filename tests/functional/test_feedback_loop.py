@@ -147,6 +147,14 @@ def test_decisions_and_what_the_forecast_changed_are_counted_of_every_plan(store
     assert mark.changed_share == 0.5
 
 
+@pytest.mark.parametrize(("code", "frozen"), [("halted", 1), ("second_controller", 1), ("budget", 0), ("at_target", 0)])
+def test_what_is_halted_is_frozen_and_what_waits_its_turn_is_not(store, code, frozen):
+    measured(store, T0, T0 + HALF, {"vm-1": 0.5})
+    caught_up(feedback(store, plan_table(T0 - 60, ("vm-1",), code=code)), T0 + HALF + 600)
+    assert marks(store).frozen == frozen
+    assert marks(store).decisions == (1 if code == "at_target" else 0)
+
+
 def test_many_servers_come_in_batches(store, monkeypatch):
     monkeypatch.setattr("foreshape_controller.loops.feedback.BATCH", 3)
     load = {f"vm-{i}": 0.1 * i for i in range(10)}

@@ -9,11 +9,12 @@ from litestar.testing import TestClient
 
 from foreshape_controller.cli.main import main
 from foreshape_controller.main import build
+from foreshape_controller.model.cap import Cap
 from foreshape_controller.model.mark import Factors, Mark
 from foreshape_controller.store.marks import MarkKey
 from foreshape_demo.serve import Serving
 from sim_support import Lockstep
-from store_support import T0, settings
+from store_support import T0, card, decision, plan, report, sample, settings, sizing
 
 pytestmark = pytest.mark.functional
 
@@ -107,6 +108,49 @@ def test_what_feedback_learned_is_shown_with_the_tier_and_decided_by(program, as
     assert "nothing was learned yet" in shown["learned"]["memory"]
     half_hour(program)
     assert (ask("/v1/tiers/report").json()["rows"][0]["headroom"]) == 1.25
+
+
+def decided(program, tier="economy") -> None:
+    """vm-1 was sold 2 cores and 2048 MiB, has 2 and 1024, and shrinks to 1.5 at T0 + 20; half an hour of 1 core follows."""
+    store = program.store
+    store.history.append(report(1, T0 + 10, [sample()], cards=(card(name="web-1", project="p1"),)), T0 + 10)
+    shrink = decision(T0 + 20, tier=tier, cpu=sizing("cpu", 2.0, 1.5, code="peak_below", reason="use is low"))
+    store.journal.record(plan(T0 + 20, shrink), [])
+    for i in range(12):
+        store.history.append(report(2 + i, T0 + 310 + 300 * i, [sample()]), T0 + 310 + 300 * i)
+
+
+def test_a_decision_is_told_with_its_price_and_with_what_came(program, ask):
+    decided(program)
+    why = ask("/v1/servers/web-1/why").json()
+    (worth,) = why["worth"]  # memory has no price
+    assert (worth["resource"], worth["entitlement"]) == ("cpu", 2.0)
+    assert (worth["before_per_hour"], worth["change_per_hour"]) == pytest.approx((0.04, 0.5 * 0.02))
+    cpu, memory = why["afterwards"]
+    assert (cpu["since"], cpu["until"], cpu["bins"], cpu["came"], cpu["verdict"]) == (T0 + 300, T0 + 2100, 6, 1.0, "enough")
+    assert (memory["came"], memory["had"]) == (500.0, 1024.0)
+    told = " ".join(why["sentences"])
+    assert "the change frees capacity, worth 0.0100 an hour" in told
+    assert "Afterwards, CPU until 2026-01-05 00:35:00 UTC: 1.00 cores came; it had 2.00 cores: enough." in told
+
+
+def test_without_a_price_nothing_is_said_of_money(program, ask):
+    decided(program, tier="standard")
+    assert ask("/v1/servers/web-1/why").json()["worth"] == []
+
+
+def test_a_tier_that_is_gone_has_the_default_s_price(program, ask):
+    decided(program, tier="platinum")
+    assert ask("/v1/servers/web-1/why").status_code == 200
+
+
+def test_a_cap_in_force_then_is_told_and_one_set_later_is_not(program, ask):
+    decided(program)
+    words = {"resource": "cpu", "amount": 1.0, "reason": "noisy", "scope": "project:p1"}
+    program.store.caps.add([Cap(id="cap-1", since=T0, until=T0 + 3600, **words)], T0)
+    program.store.caps.add([Cap(id="cap-2", since=T0 + 60, until=T0 + 3600, **(words | {"amount": 0.5}))], T0 + 60)
+    (said,) = ask("/v1/servers/web-1/why").json()["circumstances"]
+    assert said == "A hard cap on CPU was in force for project:p1: 1 cores until 2026-01-05 01:00 UTC: noisy."
 
 
 def test_operators_need_their_token(program):

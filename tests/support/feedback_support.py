@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from foreshape_controller.decide.feedback import HALF_HOUR, InForce
-from foreshape_controller.model.columns import CODE, GROW, HOLD, SHRINK, PlanTable, Sizes
+from foreshape_controller.model.columns import CODES, GROW, HOLD, SHRINK, PlanTable, Sizes
 from foreshape_controller.model.history import STEP_S, History
 
 BEFORE = 6
@@ -78,14 +78,16 @@ def plan_table(at: float, servers: Sequence[str], **changes: Any) -> PlanTable:
 
 def _sizes(resource: str, n: int, words: dict[str, Any]) -> Sizes:
     columns = {name: np.full(n, float(words[name])) for name in ("allocation", "target", "wanted", "floor", "ceiling", "reactive")}
+    codes = CODES if words["code"] in CODES else (*CODES, words["code"])
     choice = HOLD if words["target"] == words["allocation"] else GROW if words["target"] > words["allocation"] else SHRINK
     return Sizes(
         resource=resource,
         choice=np.full(n, choice, np.int32),
-        code=np.full(n, CODE[words["code"]], np.int32),
+        code=np.full(n, codes.index(words["code"]), np.int32),
         asked=np.zeros(n, np.uint32),
         passed=np.zeros(n, np.uint32),
         inputs={"peak_wanted": columns["wanted"]},
+        words={"code": codes},
         **columns,
     )
 

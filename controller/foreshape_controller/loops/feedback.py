@@ -279,12 +279,13 @@ class Feedback:
 
 
 _NEVER = Factors(at=float("-inf"))
+_WAITS = "budget"
 _STOPS = frozenset({"no_forecast", "odd_data", "stale", "safe_mode", "migrating", "busy", "not_running"})
 
 
 def _frozen(sizes: Sizes) -> Flags:
-    """[n] nothing could be decided; codes that the size rule does not know are halts'."""
-    return _coded(sizes, *(name for name in sizes.codes if name in _STOPS or name not in CODES))
+    """[n] nothing could be decided; codes that the size rule does not know are halts', but for what only waits its turn."""
+    return _coded(sizes, *(name for name in sizes.codes if name in _STOPS or name not in (*CODES, _WAITS)))
 
 
 def _coded(sizes: Sizes, *names: str) -> Flags:
@@ -308,7 +309,7 @@ def _count(counted: dict[tuple[str, str], Mark], table: PlanTable, resource: str
     """Decisions that could be made, and those that the forecast changed, by tier."""
     sizes = table.sizes(resource)
     names, tier = np.unique(np.asarray(table.tiers), return_inverse=True)
-    able = ~_frozen(sizes)
+    able = ~_frozen(sizes) & ~_coded(sizes, _WAITS)
     changed = able & sizes.changed_by_forecast
     for i, name in enumerate(names.tolist()):
         mine = tier == i
