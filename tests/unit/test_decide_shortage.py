@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decide_support import NOW, numbered, sample, server, size_of
+from decide_support import NOW, host, numbered, sample, server, size_of
 from foreshape_controller.decide.known import Limits
 from foreshape_controller.decide.needs import SETUP_S, Asked, Movable, needs, seconds
 from foreshape_controller.decide.plan import make_plan
@@ -199,3 +199,20 @@ def test_growth_of_lower_tiers_waits_on_a_host_whose_own_forecast_is_high():
 def test_floors_that_are_more_than_the_host_has_are_said_in_the_notes():
     plan = planned(limits=Limits(cpu_ratio=0.01))
     assert "cpu: the floors together are more than there is on 1 of the hosts: hv1" in plan.notes
+
+
+@pytest.mark.parametrize("total", [0.0, 1500.0, 1e-3])
+def test_a_host_with_a_wrong_memory_total_takes_nothing_from_anybody(total):
+    """Both use 1000 MiB, and want 3900."""
+    view, known = crowded()
+    small = server("high", tier="high", allocation=size_of(1.0, 2048))
+    odd = ClusterView(at=NOW, hosts=(host(memory=total),), servers=(small, view.servers[1]))
+    plan = make_plan(odd, known, NOW, numbered())
+    assert [d.memory.choice for d in plan.decisions] == [Choice.HOLD, Choice.HOLD]
+    assert any("memory: 1 hosts say that they have less than is in use" in note for note in plan.notes)
+
+
+def test_a_host_without_cpus_stops_nothing():
+    view, known = crowded()
+    plan = make_plan(ClusterView(at=NOW, hosts=(host(cpus=0),), servers=view.servers), known, NOW, numbered())
+    assert [d.cpu.choice for d in plan.decisions] == [Choice.HOLD, Choice.HOLD]

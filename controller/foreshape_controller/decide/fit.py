@@ -87,7 +87,7 @@ def fit(sizes: Sizes, terms: Terms) -> Fitted:
     short = _short(np.maximum(waiting, unmet), terms)
     taken = _taken(sizes, terms, share, short)
     cut = (sizes.choice == GROW) & ~taken.where & (now < sizes.target - reach.EPSILON)
-    fitted = _with_taken(_with_cut(sizes, terms, cut, now, share, _spread(np.zeros(len(now)), at, held_back)), taken, share, waiting, terms)
+    fitted = _with_taken(_with_cut(sizes, terms, cut, now, share, _spread(np.zeros(len(now)), at, held_back)), taken, share)
     return Fitted(
         sizes=replace(fitted, inputs={**fitted.inputs, "limit": _limit(sizes, fitted, terms, share, short)}),
         share=share,
@@ -217,7 +217,7 @@ def _taken(sizes: Sizes, terms: Terms, share: Column, short: Flags) -> _Taken:
     return _Taken(where, to)
 
 
-def _with_taken(sizes: Sizes, taken: _Taken, share: Column, waiting: Column, terms: Terms) -> Sizes:
+def _with_taken(sizes: Sizes, taken: _Taken, share: Column) -> Sizes:
     if not taken.where.any():
         return sizes
     where = taken.where
@@ -228,21 +228,8 @@ def _with_taken(sizes: Sizes, taken: _Taken, share: Column, waiting: Column, ter
         target=np.where(where, taken.to, sizes.target),
         reactive=np.where(where, np.minimum(sizes.reactive, taken.to), sizes.reactive),
         asked=np.where(where, sizes.asked | GATE["share"], sizes.asked).astype(np.uint32),
-        inputs={
-            **sizes.inputs,
-            "share": np.where(where, share, sizes.inputs.get("share", np.full(len(share), np.nan))),
-            "taker": np.where(where, _takers(waiting, terms)[np.maximum(terms.host, 0)], np.nan),
-        },
+        inputs={**sizes.inputs, "share": np.where(where, share, sizes.inputs.get("share", np.full(len(share), np.nan)))},
     )
-
-
-def _takers(waiting: Column, terms: Terms) -> Column:
-    """[h]: row of the server that waits for most; NaN: nobody does."""
-    found = np.full(max(1, len(terms.capacity)), np.nan)
-    rows = np.flatnonzero((waiting > 0) & (terms.host >= 0))
-    for_most = rows[np.argsort(waiting[rows], kind="stable")]
-    found[terms.host[for_most]] = for_most  # the last one written is the largest
-    return found
 
 
 def _limit(sizes: Sizes, fitted: Sizes, terms: Terms, share: Column, short: Flags) -> Column:

@@ -63,10 +63,10 @@ def shared(view: ClusterView, gathered: Gathered, facts: Facts, rules: Rules, si
     terms = _terms(case, risk)
     fitted = fit(sizes, terms)
     return Shared(
-        sizes=_worded(case, fitted.sizes, risk),
+        sizes=_worded(case, fitted, risk),
         needs=_needs(case, terms, fitted, risk),
         transfers=_transfers(gathered, sizes.resource, fitted),
-        notes=_notes(view, sizes.resource, fitted.floors_exceed),
+        notes=(*_notes(view, sizes.resource, fitted.floors_exceed), *_unbelieved(case)),
     )
 
 
@@ -102,6 +102,23 @@ def _total(view: ClusterView, gathered: Gathered, resource: str, cpu_ratio: floa
     return np.maximum(0.0, np.nan_to_num(np.asarray(room, np.float64)))
 
 
+def _incredible(case: _Case) -> Flags:
+    """[h]: says that it has nothing, or less memory than is in use on it: such a number takes nothing from anybody."""
+    gathered = case.gathered
+    total = _total(case.view, gathered, case.resource, 1.0)
+    if case.resource == "cpu":
+        return total <= 0
+    known = gathered.host >= 0
+    in_use = np.bincount(gathered.host[known], np.nan_to_num(case.facts.seen.latest[known]), len(total))
+    return (total <= 0) | (in_use > total + gathered.known.limits.memory_reserved_mib)
+
+
+def _on(gathered: Gathered, hosts: Flags) -> Flags:
+    """[n]: whether a server is on one of these hosts."""
+    known = gathered.host >= 0
+    return known & hosts[np.where(known, gathered.host, 0)] if hosts.size else known
+
+
 def _host_rows(view: ClusterView, gathered: Gathered, resource: str) -> Rows:
     """[h]: each host's own forecast; -1: none."""
     forecast = gathered.known.group_forecasts.get(resource)
@@ -128,7 +145,7 @@ def _terms(case: _Case, risk: Risks) -> Terms:
         used=used,
         least=np.zeros(len(used)) if resource == "cpu" else np.where(trusted, sizes.inputs["in_use"], np.nan),
         step_share=case.rules.shrink_step_share,
-        fixed=(facts.stop >= 0) | ~facts.levers.some | (sizes.inputs["odd"] > 0) | _bystanders(gathered),
+        fixed=(facts.stop >= 0) | ~facts.levers.some | (sizes.inputs["odd"] > 0) | _bystanders(gathered) | _on(gathered, _incredible(case)),
         shadow=np.asarray([i in known.shadows for i in gathered.ids], bool),
         spare=swap.spares(gathered.ids, known.groups, known.group_forecasts.get(resource), sizes.target, np.nan_to_num(used)),
         excess=risk.excess,
@@ -138,28 +155,38 @@ def _terms(case: _Case, risk: Risks) -> Terms:
 def _bystanders(gathered: Gathered) -> Flags:
     """[n]: not acted on, on a host where others are: they give nothing that these could get."""
     acts = np.asarray([s.mode is Mode.ACT for s in gathered.servers], bool)
-    known = gathered.host >= 0
     among = np.zeros(int(gathered.host.max(initial=-1)) + 1, bool)
-    among[gathered.host[acts & known]] = True
-    return ~acts & known & (among[np.where(known, gathered.host, 0)] if among.size else known)
+    among[gathered.host[acts & (gathered.host >= 0)]] = True
+    return ~acts & _on(gathered, among)
 
 
 # -- what is said of it -----------------------------------------------------------------------------------------------
 
 
-def _worded(case: _Case, sizes: Sizes, risk: Risks) -> Sizes:
+def _worded(case: _Case, fitted: Fitted, risk: Risks) -> Sizes:
     """With what the sentences need: whom the capacity is taken for, how likely the host runs short, until when the share binds."""
-    gathered = case.gathered
+    gathered, sizes = case.gathered, fitted.sizes
     host = np.maximum(gathered.host, 0)
     chance = np.where(gathered.host >= 0, risk.soon[host], np.nan) if risk.soon.size else np.full(len(host), np.nan)
     inputs = {**sizes.inputs, "host_risk_soon": chance, "host_risk_most": np.full(len(host), case.eps)}
-    words = dict(sizes.words)
-    if "taker" in inputs:
-        rows = inputs["taker"]
-        known = {int(i): k for k, i in enumerate(np.unique(rows[np.isfinite(rows)]))}
-        inputs["taker"] = np.asarray([known[int(i)] if np.isfinite(i) else np.nan for i in rows], np.float64)
-        words["taker"] = tuple(_called(gathered, i) for i in known)
-    return replace(sizes, inputs=inputs, words=MappingProxyType(words))
+    if not fitted.given.any():
+        return replace(sizes, inputs=inputs)
+    taker = _takers(gathered, fitted)
+    waits, number = np.unique(taker[np.isfinite(taker)], return_inverse=True)
+    coded = np.full(len(host), np.nan)
+    coded[np.isfinite(taker)] = number
+    words = MappingProxyType({**sizes.words, "taker": tuple(_called(gathered, int(i)) for i in waits)})
+    return replace(sizes, inputs={**inputs, "taker": coded}, words=words)
+
+
+def _takers(gathered: Gathered, fitted: Fitted) -> Column:
+    """[n]: of whoever is taken something, the row of the server on the same host that waits for most; NaN: nobody waits."""
+    rows = np.flatnonzero((fitted.awaited > 0) & (gathered.host >= 0))
+    names = np.asarray([gathered.ids[i] for i in rows.tolist()], dtype=str)
+    found = np.full(int(gathered.host.max(initial=0)) + 1, np.nan)
+    most = rows[np.lexsort((names, fitted.awaited[rows]))]
+    found[gathered.host[most]] = most  # the last one written is the largest
+    return np.where((fitted.given > 0) & (gathered.host >= 0), found[np.maximum(gathered.host, 0)], np.nan)
 
 
 def _called(gathered: Gathered, row: int) -> str:
@@ -195,3 +222,12 @@ def _notes(view: ClusterView, resource: str, exceed: Flags) -> tuple[str, ...]:
     if not names:
         return ()
     return (f"{resource}: the floors together are more than there is on {len(names)} of the hosts: {', '.join(names[:5])}",)
+
+
+def _unbelieved(case: _Case) -> tuple[str, ...]:
+    names = sorted(case.view.hosts[h].name for h in np.flatnonzero(_incredible(case)).tolist())
+    if not names:
+        return ()
+    return (
+        f"{case.resource}: {len(names)} hosts say that they have less than is in use there, so nothing is taken: {', '.join(names[:5])}",
+    )
