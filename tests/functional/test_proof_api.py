@@ -151,6 +151,7 @@ def test_a_cap_in_force_then_is_told_and_one_set_later_is_not(program, ask):
     program.store.caps.add([Cap(id="cap-2", since=T0 + 60, until=T0 + 3600, **(words | {"amount": 0.5}))], T0 + 60)
     (said,) = ask("/v1/servers/web-1/why").json()["circumstances"]
     assert said == "A hard cap on CPU was in force for project:p1: 1 cores until 2026-01-05 01:00 UTC: noisy."
+    assert "foreshape cap show cap-1" in ask("/v1/why", params={"cause": "cap-1"}).json()["detail"]
 
 
 def test_operators_need_their_token(program):

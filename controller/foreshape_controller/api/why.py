@@ -41,7 +41,7 @@ def why_cause(services: NamedDependency[Services], cause: FromQuery[str], limit:
     """The decision with this cause id, as an order, an outcome, a log line or the agent names it."""
     found = services.store.journal.caused(cause)
     if found is None:
-        raise NotFound(f"no decision with the cause {cause[:80]!r} is kept: an agent's own actions have causes of their own")
+        raise NotFound(_no_cause(services, cause))
     _, called = _identify(services, found.server)
     return _answer(services, (found.server, called), (found,), found.at, limit)
 
@@ -67,6 +67,12 @@ def _nothing_then(services: Services, server: str, called: str, then: float) -> 
         f"no decision about {called} by {clock(then)} is kept: that is before its first one, "
         f"or nothing was changed and it is older than {kept} ([journal] hold_retention_h)"
     )
+
+
+def _no_cause(services: Services, cause: str) -> str:
+    if any(c.id == cause for c in services.store.caps.all()):
+        return f"{cause} is a hard cap, not a decision: see 'foreshape cap show {cause}'"
+    return f"no decision with the cause {cause[:80]!r} is kept: an agent's own actions have causes of their own"
 
 
 def _identify(services: Services, wanted: str) -> tuple[str, str]:
