@@ -103,6 +103,19 @@ def test_on_a_short_host_growth_is_shared_and_what_is_missing_is_told():
     assert all(h.host == "host1" and h.bins > 0 and h.missing > 0 and h.wanted_more > 0 for h in found)
 
 
+def test_on_a_short_host_the_lower_tier_gives_and_the_higher_one_is_served():
+    """Both want 2.0 and more of 3 cores: the guaranteed one gets it, the economy one what is left."""
+    jump = [0.5] * 3 + [2.0] * 12
+    tiers = load_tiers("assign: [{tier: guaranteed, server: vm0}, {tier: economy, server: vm1}]\n")
+    found = run(after_a_day(jump, jump), hosts=Hosts(1, 3, 1e6), tiers=tiers)
+    high, low = found.tracks["cpu"].given[:, -6:]
+    assert (high >= 2.0).all()
+    assert (high + low <= 3.0 + 1e-5).all()
+    assert {h.name: h.tier for h in held_back(found)}["vm1"] == "economy"
+    missing = found.tracks["cpu"].unmet.sum(axis=1)
+    assert missing[1] > missing[0]
+
+
 def test_a_host_that_cannot_hold_the_floors_is_refused_with_what_to_do():
     """Standard promises a tenth: 0.4 of 4 cores, for eight servers 3.2 of 3 cores."""
     with pytest.raises(ConfigError, match=r"host1 .* floors of 3\.2 cores and has 3: give --host-cpus or --hosts more"):

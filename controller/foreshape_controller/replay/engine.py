@@ -34,7 +34,8 @@ PLAN_S = 60.0
 LEAST_PAST = BINS_PER_DAY
 """Bins before the first decision: less says too little about who is active, and what a day looks like."""
 
-CUT_BY_HOST = (CODE["host_full"], CODE["host_short"])
+CUT_BY_HOST = tuple(CODE[name] for name in ("host_full", "host_short", "host_risk", "throttled"))
+"""Codes of what a server got less than it should have for its host's sake."""
 
 Progress = Callable[[str, int, int], None]
 
