@@ -176,7 +176,6 @@ _REASONS: Mapping[str, Callable[[_Row], str]] = {
     "peak_above": _peak_above,
     "peak_below": _peak_below,
     "forecast_missed": lambda r: f"{r.say('missed')} was held for a peak that was forecast, and {r.say('came')} came: taken back",
-    "forecast_missed": lambda r: f"{r.say('missed')} was held for a peak that was forecast, and {r.say('came')} came: taken back",
     "capped": _capped,
     "observed_high": lambda r: f"{r.say('seen_kept')} was used within the last {r.hours}",
     "hold_time": lambda r: f"{r.say('held_kept')} was wanted within the last {r.hours}",
