@@ -117,7 +117,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         raised_floor_s=settings.journal.raised_floor_s,
     )
     rule = _feedback_rule(settings)
-    policy = Policy(settings.plan.tiers_file, store.policies, clock, adapting(store.tier_factors, rule))
+    policy = Policy(settings.plan.tiers_file, store.policies, clock, adapting(store.tier_factors, rule), segments.segments)
     feedback = Feedback(store, policy, FeedbackSettings(rule, settings.plan.forecast != "off"))
     guarding = Guarding(store, policy.current, segments, store.profiles.names)
     intake = Intake(store, settings, guarding.guards)

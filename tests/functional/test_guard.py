@@ -14,8 +14,8 @@ from foreshape_controller.main import build
 from foreshape_controller.model.columns import GROW, HOLD, SHRINK, PlanTable, Sizes
 from foreshape_controller.model.plan import Plan
 from foreshape_wire.order import Origin, Verdict
-from foreshape_wire.quantity import Cores
-from store_support import T0, card, decision, open_store, order, outcome, plan, report, sample, settings
+from foreshape_wire.quantity import Cores, Memory
+from store_support import T0, card, decision, open_store, order, outcome, plan, report, sample, settings, sizing
 
 pytestmark = pytest.mark.functional
 
@@ -204,6 +204,20 @@ def test_budgets_outlive_a_restart(store):
     assert released(cloud, ("vm-3", 2.0, 1.0)) == ({}, {"vm-3": "budget"})
     cloud.now += 30
     assert released(cloud, ("vm-3", 2.0, 1.0)) == ({"vm-3": 1.0}, {})
+
+
+def test_amounts_are_counted_each_way_over_the_last_minute_and_shrunk_servers_over_the_hour(cloud):
+    now = cloud.now
+    for server, cpu, memory in (("vm-1", (2.0, 3.5), (2048.0, 1024.0)), ("vm-4", (3.0, 2.0), (512.0, 768.0))):
+        decided = decision(now, server, cloud.host(server), cpu=sizing("cpu", *cpu), memory=sizing("memory", *memory))
+        asked = order(f"o-{server}", server, now, cpu=Cores(cpu[1]), memory=Memory(memory[1]))
+        cloud.store.journal.record(plan(now, decided, name=f"p-{server}"), [asked])
+    spent = cloud.store.spending.lately(now + 30)
+    assert (spent.orders, dict(spent.by_host)) == (2, {"hv1": 1, "hv2": 1})
+    assert (spent.grow_cores, spent.shrink_cores, spent.grow_mib, spent.shrink_mib) == (1.5, 1.0, 256.0, 1024.0)
+    later = cloud.store.spending.lately(now + 60)
+    assert (later.orders, later.grow_cores, later.shrunk) == (0, 0.0, {"vm-1", "vm-4"})
+    assert cloud.store.spending.lately(now + 3601).shrunk == set()
 
 
 # -- second controllers -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from litestar.testing import TestClient
 
+from decide_support import server
 from foreshape_controller.cli.main import main
 from foreshape_controller.decide.tiers import load_tiers
 from foreshape_controller.errors import ConfigError
@@ -125,6 +126,21 @@ def test_feedback_speaks_on_top_of_the_file(file, store, clock):
     assert (weight(policy), policy.state().tiers.tiers["standard"].weight) == (5, 3)
 
 
+def test_a_rule_for_a_segment_that_there_is_not_is_pointed_out(file, store, clock):
+    written(file, "assign: [{tier: economy, segment: web}, {tier: economy, segment: wbe}]")
+    policy = Policy(str(file), store.policies, clock, segments=("web",))
+    assert policy.state().warnings == ("assign, rule 2: there is no segment 'wbe': nobody matches",)
+
+
+def test_whoever_asks_of_many_servers_gets_the_policy_of_the_last_seconds(file, store, clock):
+    policy = Policy(str(file), store.policies, clock)
+    assert policy.of(server()).weight == 3
+    written(file, BETTER)
+    assert policy.of(server()).weight == 3
+    clock.now += 10
+    assert policy.of(server()).weight == 5
+
+
 # -- over the API -----------------------------------------------------------------------------------------------------
 
 
@@ -173,9 +189,9 @@ def test_a_server_is_put_into_a_tier_of_its_own_and_out_of_it(api, file):
     assert api.put("/v1/servers/web-1/tier", json={"tier": ""}).json()["tier"] == "economy"
 
 
-@pytest.mark.parametrize(("server", "tier", "status"), [("web-1", "silver", 400), ("nobody", "economy", 404)])
-def test_no_server_is_put_where_nothing_is(api, server, tier, status):
-    assert api.put(f"/v1/servers/{server}/tier", json={"tier": tier}).status_code == status
+@pytest.mark.parametrize(("name", "tier", "status"), [("web-1", "silver", 400), ("nobody", "economy", 404)])
+def test_no_server_is_put_where_nothing_is(api, name, tier, status):
+    assert api.put(f"/v1/servers/{name}/tier", json={"tier": tier}).status_code == status
 
 
 # -- on the command line ----------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from long_support import LONG
 pytestmark = pytest.mark.unit
 
 NOTHING = Spent()
+MANY = min(LONG, 2000)
+"""Drawing a fleet costs milliseconds."""
 
 
 def wish(server, *changes, host="h1", urgency=1.0):
@@ -120,7 +122,7 @@ spents = st.builds(
 )
 
 
-@settings(max_examples=LONG, deadline=None)
+@settings(max_examples=MANY, deadline=None)
 @given(fleets(), budgets, spents, st.integers(0, 60))
 def test_no_budget_is_exceeded_and_no_pressing_growth_waits(wishes, budget, spent, fleet):
     told = refused(wishes, budget, spent, fleet)
@@ -139,7 +141,7 @@ def test_no_budget_is_exceeded_and_no_pressing_growth_waits(wishes, budget, spen
     assert len(shrunk) <= max(len(spent.shrunk), ALWAYS_SHRUNK, -(-budget.fleet_share * fleet // 1))
 
 
-@settings(max_examples=LONG, deadline=None)
+@settings(max_examples=MANY, deadline=None)
 @given(fleets(), budgets, st.randoms(use_true_random=False))
 def test_the_order_in_which_servers_come_makes_no_difference(wishes, budget, random):
     mixed = list(wishes)

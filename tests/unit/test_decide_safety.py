@@ -48,7 +48,8 @@ def test_a_halt_ends_by_a_good_trial():
     assert step(halt, Trial.NONE, 299, RULE) == halt
     half = step(halt, Trial.NONE, 300, RULE)
     assert (half.state, half.since) == ("half_open", 300)
-    assert step(half, Trial.NONE, 9999, RULE) == half, "it waits for a trial, however long that takes"
+    assert step(half, Trial.NONE, 9999, RULE) == half, "it waits for a trial"
+    assert step(half, Trial.NONE, 300 + 86400, RULE).state == "closed", "nothing was to be tried there for a day"
     assert step(half, Trial.GOOD, 400, RULE).state == "closed"
 
 

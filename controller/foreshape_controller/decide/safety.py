@@ -1,6 +1,6 @@
 """Circuit breakers: where orders fail or nobody tells what came of them, fewer are made, for a time that doubles. Pure.
 
-    closed ──bad enough──▶ open ──its time is over──▶ half_open ──a good trial──▶ closed
+    closed ──bad enough──▶ open ──its time is over──▶ half_open ──a good trial, or a day without any──▶ closed
                             ▲                            │
                             └────────a bad trial─────────┘   (twice as long, up to a most)
 
@@ -74,7 +74,9 @@ def step(halt: Halt, trial: Trial, now: float, rule: BreakerRule) -> Halt | None
         return halt if now < halt.until else _over(halt, now)
     if trial is Trial.BAD:
         return opened(halt, halt.scope, halt.kind, f"{halt.reason}; the order that was tried after it came to nothing, too", now, rule)
-    return closed(halt, now) if trial is Trial.GOOD else halt
+    if trial is Trial.GOOD or now - halt.since >= REMEMBERED_S:  # a day without anything to try there: it may be gone
+        return closed(halt, now)
+    return halt
 
 
 def _over(halt: Halt, now: float) -> Halt:

@@ -10,7 +10,7 @@ start needs a good file.
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,7 @@ Adapt = Callable[[Tiers], Tiers]
 """Something that speaks on top of the file: feedback's factors."""
 
 
+FRESH_S = 10.0
 UNREAD = (-1, -1, -1)
 """The mark of no file."""
 
@@ -57,9 +58,17 @@ class InForce:
 class Policy:
     """``current`` for everybody who decides; ``reload`` for people and signals. Safe from any thread."""
 
-    def __init__(self, file: str, kept: PolicyStore, clock: Callable[[], float], adapt: Adapt = lambda tiers: tiers) -> None:
-        """Raises ConfigError when the file has a mistake and no text was ever in force."""
-        self._file, self._kept, self._clock, self._adapt = file, kept, clock, adapt
+    def __init__(
+        self,
+        file: str,
+        kept: PolicyStore,
+        clock: Callable[[], float],
+        adapt: Adapt = lambda tiers: tiers,
+        segments: Collection[str] | None = None,
+    ) -> None:
+        """``segments``: those there are. Raises ConfigError when the file has a mistake and no text was ever in force."""
+        self._file, self._kept, self._clock, self._adapt, self._segments = file, kept, clock, adapt, segments
+        self._recent: tuple[float, Tiers] | None = None
         self._lock = threading.Lock()
         self._mark = self._marked()
         self._in_force = self._first()
@@ -71,8 +80,11 @@ class Policy:
         return self._adapt(self.state().tiers)
 
     def of(self, server: Server, groups: Sequence[str] = ()) -> Tier:
-        """The tier of one server now."""
-        return self.current().of(server, groups)
+        """The tier of one server, by a policy of the last seconds: thousands are asked about one after the other."""
+        now, recent = self._clock(), self._recent
+        if recent is None or not 0 <= now - recent[0] < FRESH_S:
+            recent = self._recent = (now, self.current())
+        return recent[1].of(server, groups)
 
     def state(self) -> InForce:
         """What is in force, since when, and what is wrong with the file."""
@@ -140,13 +152,21 @@ class Policy:
         if last is None or last.hash != digest:
             last = Kept(self._clock(), digest, text)
             self._kept.keep(last)
-        _log.info("tiers in force", file=self._file, hash=digest[:12], tiers=list(tiers.tiers), warnings=list(checked.warnings))
-        return InForce(tiers, digest, last.at, checked.warnings)
+        warnings = (*checked.warnings, *unheard_of(tiers, self._segments))
+        _log.info("tiers in force", file=self._file, hash=digest[:12], tiers=list(tiers.tiers), warnings=list(warnings))
+        return InForce(tiers, digest, last.at, warnings)
 
     def _refused(self, stays: InForce, checked: Checked) -> InForce:
         kept, problems = stays.hash[:12], list(checked.problems)
         _log.error("tiers refused; the policy before stays in force", file=self._file, in_force=kept, problems=problems)
         return replace(stays, problems=checked.problems)
+
+
+def unheard_of(tiers: Tiers, segments: Collection[str] | None) -> Iterator[str]:
+    """Rules that name a segment that there is not; None: nobody knows which there are."""
+    for i, rule in enumerate(tiers.rules if segments is not None else (), 1):
+        if rule.segment is not None and segments is not None and rule.segment not in segments:
+            yield f"assign, rule {i}: there is no segment {rule.segment!r}: nobody matches"
 
 
 def assigned(tiers: Tiers, servers: Sequence[Server], groups: Mapping[str, tuple[str, ...]]) -> Mapping[str, Tier]:
