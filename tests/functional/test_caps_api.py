@@ -347,6 +347,12 @@ def command(served, capsys):
 SET = ("cap", "set", "server:web-1", "--cpu", "1", "--for", "2h", "--reason", "it runs away")
 
 
+def test_a_server_shows_what_can_be_capped_and_why_not(command):
+    out = command("server", "show", "web-1", "-f", "table")[1]
+    assert "disk.iops: can be capped, in requests/s" in out
+    assert "net.bandwidth: no, its interface n0 (user)" in out
+
+
 def test_the_operators_walk_set_list_show_lift(command):
     code, out, _ = command(*SET, "--disk-iops", "100")
     assert code == 0

@@ -55,7 +55,7 @@ def server(s: Server, now: float, tier: str) -> ServerAnswer:
         memory_ceiling_mib=s.ceiling.memory.mib,
         guest_vcpus=cpu.guest_vcpus if cpu else None,
         last_sample_s_ago=max(0.0, now - s.last_seen),
-        levers=s.capabilities,
+        levers=(*s.capabilities, *s.throttles),
     )
 
 

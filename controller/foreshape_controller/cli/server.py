@@ -10,6 +10,9 @@ def _cpu(row: Row) -> str:
     return amounts(row["cpu_demand_cores"], row["cpu_allocated_cores"], row["cpu_entitled_cores"])
 
 
+THROTTLES = {"disk.iops": "requests/s", "disk.bandwidth": "KiB/s", "net.bandwidth": "KiB/s"}
+
+
 def _memory(row: Row) -> str:
     return amounts(row["memory_demand_mib"], row["memory_allocated_mib"], row["memory_entitled_mib"], digits=0)
 
@@ -18,6 +21,8 @@ def lever_line(lever: Row) -> str:
     """One capability as a line: its range, or why it is not there."""
     if lever["reason"]:
         return f"{lever['lever']}: no, {lever['reason']}"
+    if lever["lever"] in THROTTLES:
+        return f"{lever['lever']}: can be capped, in {THROTTLES[lever['lever']]}"
     unit = "cores" if lever["lever"].startswith("cpu.") else "MiB"
     return f"{lever['lever']}: {lever['lowest']:g} to {lever['highest']:g} {unit} in steps of {lever['granule']:g}"
 
