@@ -69,10 +69,10 @@ class Cloud:
         self.store.journal.record(plan(self.now, decided, name=f"p-{name}"), [order(name, server, self.now, memory=None, **more)])
         return name
 
-    def fail(self, server, verdict=Verdict.FAILED):
+    def fail(self, server, verdict=Verdict.FAILED, code="no_effect"):
         name = self.order(server)
         self.now += 10
-        told = outcome(name, verdict=verdict, server=server, at=self.now, code="x")
+        told = outcome(name, verdict=verdict, server=server, at=self.now, code=code)
         self.store.journal.settle([told], self.now, self.host(server))
 
     def brakes(self):
@@ -112,6 +112,12 @@ def test_three_failed_orders_in_a_row_halt_a_server_and_nobody_else(cloud):
 def test_what_an_agent_refused_is_no_failure(cloud):
     for _ in range(5):
         cloud.fail("vm-1", Verdict.REFUSED)
+    assert cloud.look() == {}
+
+
+def test_servers_that_are_deleted_meanwhile_are_no_failures_of_their_host(cloud):
+    for server in ("vm-1", "vm-2", "vm-3") * 3:
+        cloud.fail(server, code="domain_gone")
     assert cloud.look() == {}
 
 

@@ -18,6 +18,8 @@ LATE_S = 120.0
 SLOW_S = 1800.0
 """So long after an order its change may still come (a balloon that the guest is slow to fill)."""
 BATCH = 500
+EXCUSED = frozenset({"domain_gone", "domain_busy", "restarted", "superseded"})
+"""Codes of failures that belong to a server's own life."""
 
 _halt = msgspec.json.Decoder(Halt)
 _order = msgspec.json.Decoder(Order)
@@ -70,14 +72,16 @@ class Halts:
     def ended(self, since: float, now: float) -> tuple[Result, ...]:
         """Orders issued since then that were applied (good), or failed or ran out of time untold (bad).
 
-        Until its own deadline an order is under way, whatever replaced it. What was refused or withdrawn says nothing.
+        Until its own deadline an order is under way, whatever replaced it. What was refused or withdrawn says nothing, nor what
+        failed because the server is gone or busy with something else.
         """
         untold = (orders.c.expires_at <= now) & ~_told & (orders.c.status.in_((Status.SUPERSEDED.value, Status.OPEN.value)))
         good = case((orders.c.status == Status.APPLIED.value, 1), (orders.c.status.in_(_BAD), 0), (untold, 0), else_=None)
-        query = select(orders.c.server, orders.c.host, orders.c.issued_at, good.label("good")).where(orders.c.issued_at > since)
+        query = select(orders.c.order, orders.c.server, orders.c.host, orders.c.issued_at, good.label("good"))
         with self._db.read() as conn:
-            rows = conn.execute(query).all()
-        return tuple(Result(r.server, r.host, r.issued_at, bool(r.good)) for r in rows if r.good is not None)
+            rows = conn.execute(query.where(orders.c.issued_at > since)).all()
+            excused = _excused(conn, [r.order for r in rows if r.good == 0])
+        return tuple(Result(r.server, r.host, r.issued_at, bool(r.good)) for r in rows if r.good is not None and r.order not in excused)
 
     def under_way(self, now: float) -> tuple[tuple[str, str, float], ...]:
         """Server, host and time of every order whose outcome is awaited."""
@@ -105,6 +109,15 @@ class Halts:
         with self._db.read() as conn:
             told = map(_outcome.decode, conn.execute(select(outcomes.c.data).where(outcomes.c.id.in_(newest))).scalars())
             return {(o.server, o.resource): (o.after, o.at) for o in told}
+
+
+def _excused(conn: Connection, failed: Sequence[str]) -> set[str]:
+    """Of these orders, those that failed for a reason that says nothing of hosts and levers."""
+    found: set[str] = set()
+    for batch in _batches(failed):
+        query = select(outcomes.c.data).where(outcomes.c.order.in_(batch), outcomes.c.verdict == Verdict.FAILED.value)
+        found |= {o.order for o in map(_outcome.decode, conn.execute(query).scalars()) if o.code in EXCUSED}
+    return found
 
 
 def _add_outcomes(conn: Connection, servers: Sequence[str], asked: _Asked, found: _Found) -> None:
