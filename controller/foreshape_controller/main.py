@@ -36,10 +36,11 @@ from foreshape_controller.loops.guarding import Guarding
 from foreshape_controller.loops.intake import Intake
 from foreshape_controller.loops.leads import LeadTimes
 from foreshape_controller.loops.learn import Learn
+from foreshape_controller.loops.looking import Terms
 from foreshape_controller.loops.notice import Notice
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
 from foreshape_controller.loops.policy import Policy
-from foreshape_controller.loops.reclaim import ReclaimLoop, Terms
+from foreshape_controller.loops.reclaim import ReclaimLoop
 from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.loops.shortage import Shortage
 from foreshape_controller.model.anomaly import left_habits

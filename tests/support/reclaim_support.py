@@ -12,7 +12,8 @@ from foreshape_controller.decide.reclaim import Facts
 from foreshape_controller.decide.tiers import BUILT_IN
 from foreshape_controller.loops.calendar import Calendar
 from foreshape_controller.loops.leads import LeadTimes
-from foreshape_controller.loops.reclaim import ReclaimLoop, Terms
+from foreshape_controller.loops.looking import Terms
+from foreshape_controller.loops.reclaim import ReclaimLoop
 from foreshape_controller.model.forecast import LEVELS, Forecast
 from foreshape_controller.model.reclaim import Finding, Reclaim, State
 from foreshape_controller.store import Store
