@@ -33,7 +33,7 @@ class Caps:
         self._rest: dict[tuple[str, str], float] = {}
         memo = self._spool.ledger.memo
         self._met: set[ServerId] | None = None if memo.lost or memo.mode is None else set()
-        """Domains that were here before; None: it is not known which."""
+        """Domains that ran here before; None: it is not known which."""
 
     def hold(self, sights: Mapping[ServerId, Sight], authority: Authority) -> int:
         """Bring every domain to what its caps say now; how many changes were tried. Raises HypervisorLost."""
@@ -44,7 +44,7 @@ class Caps:
                 break
             tried += self._safely(sights.get(server), authority, resource, held.get(f"{server}/{resource}"))
         if authority.guards:
-            self._met = (self._met or set()) | sights.keys()
+            self._met = (self._met or set()) | {s.server for s in sights.values() if s.reading.state is DomainState.RUNNING}
         return tried
 
     def _due(self, sights: Mapping[ServerId, Sight], authority: Authority, held: Iterable[Held]) -> list[tuple[ServerId, str]]:

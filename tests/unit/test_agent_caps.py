@@ -226,9 +226,11 @@ def test_a_stop_of_this_server_alone_freezes_its_caps_and_a_lift_still_ends_them
 def test_a_domain_that_moved_here_with_our_limit_is_freed_when_the_cap_ends() -> None:
     b = bed(FakeDomain(server=OTHER))
     b.run(2)
-    moved = b.hypervisor.add(disks())
+    moved = b.hypervisor.add(disks(state=DomainState.MIGRATING))
     moved.limits["vda", "disk_iops"] = DeviceLimit(device="vda", resource="disk_iops", total=100)
-    b.controller.guards = [guard(cap(b, lasts=25)), guard(server=OTHER)]
+    b.controller.guards = [guard(cap(b, lasts=45)), guard(server=OTHER)]
+    b.run(2)
+    moved.state = DomainState.RUNNING
     b.run(2)
     assert limit(b) == 100
     b.run(3)
@@ -281,13 +283,24 @@ def test_a_guest_that_had_less_than_its_cap_is_not_grown_by_its_end() -> None:
     assert b.spool.held() == ()
 
 
-def test_no_cap_goes_below_the_floor_also_when_cut_off() -> None:
-    b = bed(busy())
+def test_no_cap_goes_below_the_floor_also_when_cut_off_and_started_anew(tmp_path: Path) -> None:
+    b = bed(busy(), path=tmp_path / "spool", static_after_s=20)
     b.controller.guards = [guard(cap(b, "cpu", 0.1, lasts=2000), floor=0.7)]
     b.run()
     b.controller.down = True
-    b.run(3)
+    b = b.restarted()
+    b.hypervisor.domains[VM].reboot()  # what was set is gone: everything is done anew, with nobody to ask
+    b.run(6)
     assert b.hypervisor.domains[VM].quota == 0.7
+
+
+def test_an_order_below_the_guards_floor_is_refused_whatever_the_order_says_itself() -> None:
+    b = bed(FakeDomain(server=VM, demand_cores=0.1))
+    b.controller.guards = [guard(floor=0.7)]
+    b.run(2)
+    b.controller.order("low", cpu=0.5, floor=size(0.1, 96))
+    b.run(2)
+    assert [o.code for o in b.controller.outcomes() if o.order == "low"] == ["below_floor"]
 
 
 def test_fail_to_static_leaves_a_cap_in_force_until_it_ends() -> None:
