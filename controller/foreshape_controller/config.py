@@ -61,9 +61,15 @@ class HistorySettings:
 class JournalSettings:
     """Plans, decisions, orders, outcomes."""
 
-    hold_retention_h: float = _option(24.0, "hours", "Decisions that changed nothing are kept this long.", min=1, max=8760)
+    hold_retention_h: float = _option(
+        24.0,
+        "hours",
+        "Whole plans are kept this long, decisions that changed nothing in them: some 90 bytes for each server in each plan.",
+        min=1,
+        max=8760,
+    )
     acting_retention_days: float = _option(
-        180.0, "days", "Decisions that changed something, orders and outcomes are kept this long.", min=1, max=3650
+        180.0, "days", "Decisions that led to an order, orders and outcomes are kept this long.", min=1, max=3650
     )
     raised_floor_s: float = _option(
         86400.0, "seconds", "How long a server keeps the memory that its agent gave back under pressure.", min=1, max=2592000
