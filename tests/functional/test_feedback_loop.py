@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from decide_support import server
 from feedback_support import FakeDecided, plan_table
@@ -233,7 +234,8 @@ def test_a_clock_that_was_set_back_does_not_stop_it_from_learning(store):
 def test_forecasts_that_change_nothing_are_a_warning_once_an_hour(store, changed, on, said):
     day_of(store, T0, decisions=500, changed=changed)
     loop = feedback(store, forecasts_on=on)
-    with structlog.testing.capture_logs() as logs:
+    structlog.reset_defaults()  # whatever other tests made of the log
+    with capture_logs() as logs:
         for minute in range(5):
             loop.run_once(T0 + HALF + 60 * minute)
     warned = [entry for entry in logs if entry["log_level"] == "warning"]
