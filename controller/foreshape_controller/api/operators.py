@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from litestar import Router, delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from foreshape_controller.api import learning, present
 from foreshape_controller.api.auth import operator
@@ -80,7 +80,7 @@ def forecast(services: NamedDependency[Services], name: FromPath[str]) -> Foreca
 
 
 @get("/plan", sync_to_thread=True)
-def plan(services: NamedDependency[Services], changes: bool = False) -> PlanAnswer:
+def plan(services: NamedDependency[Services], changes: FromQuery[bool] = False) -> PlanAnswer:
     """The newest plan; with ``changes`` only the servers of which something is to change: 30,000 in words are 70 MB."""
     newest = services.store.journal.latest_plan()
     if newest is None:
