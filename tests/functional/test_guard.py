@@ -247,6 +247,8 @@ def test_a_size_that_nobody_ordered_holds_the_server_and_says_who_did_what(cloud
     passes(cloud, 60)
     other(cloud, "vm-2", 2.5)
     assert passes(cloud, 90) == {}
+    (waits,) = cloud.guard.halts(cloud.view, cloud.now).values()
+    assert waits[1].startswith("it is not known yet who changed its cpu: from 1.00 to 2.50 cores at "), "an order of ours would hide it"
     halt = passes(cloud, 60)["server:vm-2"]
     assert halt.kind == "foreign"
     assert halt.reason.startswith("somebody else changed its cpu: from 1.00 to 2.50 cores at ")

@@ -76,10 +76,18 @@ class Foreign:
 
     @property
     def sentence(self) -> str:
-        unit = "cores" if self.resource == "cpu" else "MiB"
+        return f"somebody else changed its {self._what}"
+
+    @property
+    def not_yet(self) -> str:
+        """While it may still be explained."""
+        return f"it is not known yet who changed its {self._what}"
+
+    @property
+    def _what(self) -> str:
+        unit, digits = ("cores", 2) if self.resource == "cpu" else ("MiB", 0)
         when = datetime.fromtimestamp(self.at, UTC).strftime("%H:%M:%S UTC")
-        digits = 2 if self.resource == "cpu" else 0
-        return f"somebody else changed its {self.resource}: from {self.before:.{digits}f} to {self.after:.{digits}f} {unit} at {when}"
+        return f"{self.resource}: from {self.before:.{digits}f} to {self.after:.{digits}f} {unit} at {when}"
 
 
 Key = tuple[str, str]

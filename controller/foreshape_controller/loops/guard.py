@@ -106,7 +106,14 @@ class Guard:
         """By server: code and sentence of what forbids any change: somebody else changes its size."""
         self.look(view, now)
         held = {h.scope: h for h in self._active() if h.kind == "foreign"}
-        return {s.id: ("foreign", h.reason) for s in view.servers if (h := _of(held, s))} if held else {}
+        found = {s.id: ("foreign", h.reason) for s in view.servers if (h := _of(held, s))} if held else {}
+        return self._suspected() | found
+
+    def _suspected(self) -> dict[str, tuple[str, str]]:
+        """Who changed a size may be told yet; an order of ours in the meantime would hide that it was not us."""
+        with self._lock:
+            suspects = self._watch.suspects if self._watch else {}
+            return {server: ("foreign", s.change.not_yet) for (server, _), s in suspects.items()}
 
     def brakes(self, view: ClusterView, now: float) -> Brakes:
         """Budgets, what was spent of them, and where less is ordered."""
