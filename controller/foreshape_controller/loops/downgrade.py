@@ -63,16 +63,20 @@ class Downgrade:
         self, history: History, holds: Mapping[str, float], slots: Sequence[tuple[float, str, Any]], over: Mapping[str, float]
     ) -> Mapping[str, Miss]:
         """One resource."""
-        wanted, ahead, given = _matrix(history, slots)
-        rows = np.flatnonzero(ahead.any(axis=1))
-        overhead = np.array([over.get(history.series[i], 0.0) for i in rows], np.float64)
-        bins = np.array([-(-holds.get(history.series[i], 0.0) // history.step_s) for i in rows], np.intp) + 1
-        known = np.where(np.nan_to_num(history.censored[rows]) >= CENSORED_SHARE, np.nan, history.max[rows])
-        found = held(Past(wanted[rows], ahead[rows], known, overhead), bins, self._rule)
-        counts = np.fmax(found.amount, given[rows])
+        doubted = {name for _, kind, slot in slots if kind == AHEAD for name in slot.servers}
+        rows = np.array([i for i, name in enumerate(history.series) if name in doubted], np.intp)
+        if not rows.size:
+            return {}
+        mine = history.pick(rows.tolist())
+        wanted, ahead, given = _matrix(mine, slots)
+        overhead = np.array([over.get(name, 0.0) for name in mine.series], np.float64)
+        bins = np.array([-(-holds.get(name, 0.0) // mine.step_s) for name in mine.series], np.intp) + 1
+        known = np.where(np.nan_to_num(mine.censored) >= CENSORED_SHARE, np.nan, mine.max)
+        found = held(Past(wanted, ahead, known, overhead), bins, self._rule)
+        counts = np.fmax(found.amount, given)
         return {
-            history.series[row]: Miss(float(counts[i]), float(found.missed[i]), float(found.came[i]))
-            for i, row in enumerate(rows.tolist())
+            name: Miss(float(counts[i]), float(found.missed[i]), float(found.came[i]))
+            for i, name in enumerate(mine.series)
             if np.isfinite(found.missed[i])
         }
 
