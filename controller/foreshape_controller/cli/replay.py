@@ -42,6 +42,7 @@ class Replay(Lister):
         add("--from", dest="start", type=instant, metavar="SEC", help=f"epoch seconds or ISO (default: {WEEKS} days before the end)")
         add("--to", dest="end", type=instant, metavar="SEC", help="default: the end of the trace")
         add("--warm-up", type=duration, default=7 * DAY, metavar="7d", help="decided before --from, and not counted (default 7d)")
+        add("--forecast-every", type=duration, default=1800, metavar="30m", help="between forecasts: 5m to 30m (default 30m)")
         add("--tiers", type=Path, metavar="F", help="tiers.yaml (default: the built-in tiers, all servers standard)")
         add("--resource", nargs="+", action="extend", choices=("cpu", "memory"), help="default: what the trace holds")
         add("--vms", nargs="+", metavar="NAME", help="names or patterns, or one number: so many, spread over all (default: all)")
@@ -137,7 +138,10 @@ def _setup(parsed: Namespace, tiers: "Tiers", some: "History") -> "Setup":
     step = some.step_s
     end = parsed.end if parsed.end is not None else some.until
     start = parsed.start if parsed.start is not None else max(some.start + DAY, some.until - WEEKS * DAY)
-    return Setup(start // step * step, end // step * step, parsed.warm_up, tiers, _hosts(parsed))
+    if not step <= parsed.forecast_every <= 1800 or parsed.forecast_every % step:
+        raise UsageError(f"--forecast-every {parsed.forecast_every}: 5m to 30m, in whole bins of {step} s")
+    window = (start // step * step, end // step * step)
+    return Setup(*window, parsed.warm_up, tiers, _hosts(parsed), forecast_bins=parsed.forecast_every // step)
 
 
 def _hosts(parsed: Namespace) -> "Hosts | None":

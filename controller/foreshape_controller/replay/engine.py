@@ -26,7 +26,7 @@ from foreshape_controller.replay.backtest import before
 from foreshape_controller.replay.stage import CENSORED_AT, Hosts, Stage
 
 HALF_HOUR = 6
-"""Bins between two forecasts."""
+"""Bins that a peak is forecast for, and that headroom learns from."""
 
 PLAN_S = 60.0
 """Seconds between two plans of the product: so many steps of a shrink fit into a bin."""
@@ -57,6 +57,8 @@ class Setup:
     hosts: Hosts | None = None
     """None: each VM for itself, as if hosts were never short."""
     headroom: HeadroomRule = field(default_factory=HeadroomRule)
+    forecast_bins: int = HALF_HOUR
+    """Bins between two forecasts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +151,7 @@ class _Run:
     def decide(self, b: int) -> None:
         """What is allocated in bin ``b``, from the bins before it."""
         now = float(self._time(b))
-        if not self._forecasts or b % HALF_HOUR == 0:
+        if not self._forecasts or b % self._setup.forecast_bins == 0:
             self._look_ahead(b)
         began = time.process_time()
         view = self._stage.view(b, now, self._have)
@@ -179,6 +181,8 @@ class _Run:
 
     def _learn(self, r: str, b: int) -> None:
         """Each server's headroom, from the half-hour that is over; then what is asked for in the next one."""
+        if r in self._asked and b - self._asked[r][0] < HALF_HOUR:
+            return
         quantiles = np.asarray([_rules(t, r).quantile for t in self._each], np.float32)
         if r in self._asked:
             begun, asked = self._asked[r]
