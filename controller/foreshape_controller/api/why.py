@@ -76,14 +76,17 @@ def _no_cause(services: Services, cause: str) -> str:
 
 
 def _identify(services: Services, wanted: str) -> tuple[str, str]:
-    """Id and name of a server; one that has left the view is still remembered."""
+    """Id and name of a server; one that has left the view is still remembered. The view is only asked who of namesakes is there."""
+    known = services.store.inventory.remembered(wanted)
+    exact = [k for k in known if k[0] == wanted] or list(known)
+    if len(exact) == 1:
+        return exact[0]
     try:
         found = present.find(services.store.inventory.view(services.clock()), wanted)
     except NotFound:
-        past = services.store.inventory.remembered(wanted)
-        if not past:
+        if not known:
             raise
-        return past[0]
+        return known[0]
     return found.id, found.name
 
 
