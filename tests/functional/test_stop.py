@@ -3,7 +3,9 @@
 import pytest
 from litestar.testing import TestClient
 
+from foreshape_controller.decide.why import _ENDINGS
 from foreshape_controller.main import build
+from foreshape_controller.store.orders import Status
 from foreshape_wire.order import Mode, Verdict
 from store_support import T0, ask, card, decision, order, outcome, plan, report, sample, settings
 
@@ -74,6 +76,16 @@ def test_what_an_agent_tells_of_a_withdrawn_order_is_kept_and_changes_nothing(pr
     program.store.journal.settle([outcome("ord-1", verdict=Verdict.APPLIED)], T0 + 60, "hv1")
     (told,) = program.store.journal.orders("vm-1")
     assert (told.status, len(told.outcomes)) == ("withdrawn", 1)
+
+
+def test_why_says_that_the_order_was_withdrawn(program, api):
+    api.post("/v1/stop", json={"reason": "trouble"})
+    said = api.get("/v1/servers/vm-1/why").json()["sentences"]
+    assert any("was withdrawn: somebody stopped Foreshape there" in line for line in said)
+
+
+def test_every_way_an_order_can_end_has_its_words():
+    assert set(_ENDINGS) == set(Status)
 
 
 def test_resuming_puts_back_the_mode_that_was_and_no_order_of_before(program, api):

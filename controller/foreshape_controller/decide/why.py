@@ -18,6 +18,7 @@ _ENDINGS = {
     "failed": "failed",
     "expired": "was not carried out in time and is void",
     "superseded": "was replaced by a newer order",
+    "withdrawn": "was withdrawn: somebody stopped Foreshape there",
 }
 _LOCAL = {
     Origin.REFLEX: "gave back at once under pressure",
