@@ -287,3 +287,38 @@ def test_a_controller_that_is_killed_at_any_write_goes_on_from_what_was_written(
     assert State.RECLAIMED in seen
     assert seen[-1] in (State.GIVING_BACK, State.GIVEN_BACK)
     told.store.close()
+
+
+@pytest.mark.parametrize("damage", [b"{}", b"\xff", b'{"goal": null}'], ids=["empty", "no JSON", "no number"])
+def test_a_row_that_cannot_be_read_stops_nobody_and_takes_nothing(tmp_path, damage):
+    told = Told(tmp_path / "c.db", names=("vm-1", "vm-2")).hours(7)
+    told.store.modes.set("cloud", Mode.ACT, "test", told.now)
+    told.forecast()
+    looper = loop(told.store, notice_s=600.0)
+    for _ in range(6):
+        looper.run_once(told.now)
+        told.report()
+    assert told.store.reclaims.floors(told.now)["cpu"].keys() == {"vm-1", "vm-2"}
+    with told.store.db.write() as conn:
+        conn.exec_driver_sql("UPDATE reclaims SET data = ? WHERE server = 'vm-1'", (damage,))
+    looper.run_once(told.now)
+    assert told.store.reclaims.floors(told.now)["cpu"].keys() == {"vm-2"}
+    assert states(told, "vm-2")["cpu"] is State.SHRINKING
+    assert states(told)["cpu"] is State.FOUND, "found again, from the beginning"
+    told.store.close()
+
+
+def test_a_row_that_contradicts_its_tier_gives_back_and_the_others_go_on(tmp_path):
+    told = Told(tmp_path / "c.db", names=("vm-1", "vm-2")).hours(7)
+    told.store.modes.set("cloud", Mode.ACT, "test", told.now)
+    told.forecast()
+    looper = loop(told.store, notice_s=600.0)
+    looper.run_once(told.now)
+    told.store.reclaims.alter("vm-1", "cpu", lambda row: msgspec.structs.replace(row, state=State.SHRINKING, floor=9.0, goal=8.5))
+    for _ in range(6):
+        told.report()
+        looper.run_once(told.now)
+    assert states(told, "vm-2")["cpu"] is State.SHRINKING
+    assert states(told)["cpu"] is State.GIVEN_BACK
+    assert told.store.reclaims.floors(told.now)["cpu"].keys() == {"vm-2"}
+    told.store.close()

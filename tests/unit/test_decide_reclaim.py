@@ -156,6 +156,13 @@ def test_the_give_back_is_measured_and_compared_with_what_was_stated():
     assert "after 42 s, 80 s stated" in told.text
 
 
+def test_time_in_which_people_forbid_orders_is_not_measured():
+    before = row(State.GIVING_BACK, back_since=NOW, stated_s=80.0)
+    waiting = advance(before, quiet(waits=True, may="its mode is observe"), RULE, NOW + DAY)
+    assert (waiting.state, waiting.back_since) == (State.GIVING_BACK, NOW + DAY)
+    assert advance(waiting, quiet(had_at=NOW + DAY + 60), RULE, NOW + 2 * DAY).measured_s == 60.0
+
+
 def test_after_a_give_back_it_is_left_alone_for_a_week():
     back = row(State.GIVEN_BACK, measured_s=42.0)
     assert advance(back, facts(), RULE, NOW + 7 * DAY - 1) == back

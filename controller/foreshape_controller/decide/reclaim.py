@@ -83,6 +83,8 @@ class Facts:
     """Why that look did not find it."""
     had_at: float | None = None
     """When the guest had its tier's floor, since it is being given back."""
+    waits: bool = False
+    """Nothing may be ordered for it: its mode forbids it."""
     stated_s: float = 0.0
     """How long a give-back takes, as measured on others."""
     stated_how: str = ""
@@ -226,7 +228,7 @@ def _reclaimed(row: Reclaim, facts: Facts, rule: Rule, now: float) -> Reclaim:
 def _back(row: Reclaim, facts: Facts, rule: Rule, now: float) -> Reclaim:  # noqa: ARG001  one signature for all
     row = msgspec.structs.replace(row, tier_floor=facts.tier_floor, floor=facts.tier_floor)
     if facts.had_at is None or row.back_since is None:
-        return row
+        return msgspec.structs.replace(row, back_since=now) if facts.waits else row  # people's time is not the levers'
     took = max(0.0, facts.had_at - row.back_since)
     stated = f", {row.stated_s:.0f} s stated" if row.stated_s is not None else ""
     after = State.OBJECTED if row.objection else State.GIVEN_BACK

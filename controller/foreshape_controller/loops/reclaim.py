@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from foreshape_controller.decide.idle import say, with_margin
-from foreshape_controller.decide.reclaim import Facts, advance, notice, tier_floor, unfound
+from foreshape_controller.decide.reclaim import Facts, advance, broken, notice, tier_floor, unfound
 from foreshape_controller.decide.segments import grouped
 from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.log import get_logger
@@ -76,7 +76,8 @@ class ReclaimLoop:
         world = self._world(now)
         looks = {r: self._looking.look(r, world) for r in RESOURCES} if due else {}
         lately = {r: self._lately(r, [row for row in rows.values() if row.resource == r], world) for r in RESOURCES}
-        changes = [c for key in self._keys(rows, looks) if (c := self._change(key, rows.get(key), world, looks, lately, ids)) is not None]
+        gathered = _Gathered(world, looks, lately, ids)
+        changes = [c for key in self._keys(rows, looks) if (c := self._guarded(key, rows.get(key), gathered)) is not None]
         written = self._store.reclaims.save(changes)
         self._looked_at = now if due else self._looked_at
         for c in changes:
@@ -110,20 +111,24 @@ class ReclaimLoop:
         ahead = [float(peaks.peak30m[peaks.rows[n], MEDIAN]) if n in peaks.rows else 0.0 for n in names]
         return {n: _Lately(float(s), a) for n, s, a in zip(names, seen, ahead, strict=True)}
 
-    def _change(
-        self,
-        key: Key,
-        row: Reclaim | None,
-        world: World,
-        looks: Mapping[str, Look],
-        lately: Mapping[str, Mapping[str, "_Lately"]],
-        ids: Callable[[str], str],
-    ) -> Change | None:
-        server, resource = key
-        found = resource in looks and server in looks[resource].found
-        new = found and (row is None or row.state is State.GONE)  # another time, another cause
-        before = unfound(world.servers[server], resource, world.tiers[server], ids("cause"), world.now) if new or row is None else row
-        facts = self._facts(before, world, looks.get(resource), lately[resource].get(server))
+    def _guarded(self, key: Key, row: Reclaim | None, known: "_Gathered") -> Change | None:
+        """One server that makes no sense is passed over, and changes nothing for the others."""
+        try:
+            change = self._change(key, row, known)
+        except (ArithmeticError, ValueError, LookupError, TypeError) as e:
+            _log.error("reclaim passed over", server=key[0], resource=key[1], exc_info=e)
+            return None
+        wrong = broken(change.after) if change else ""
+        if wrong:
+            _log.error("reclaim passed over", server=key[0], resource=key[1], reason=wrong)
+        return None if wrong else change
+
+    def _change(self, key: Key, row: Reclaim | None, known: "_Gathered") -> Change | None:
+        (server, resource), world = key, known.world
+        look = known.looks.get(resource)
+        new = look is not None and server in look.found and (row is None or row.state is State.GONE)  # another time, another cause
+        before = unfound(world.servers[server], resource, world.tiers[server], known.ids("cause"), world.now) if new or row is None else row
+        facts = self._facts(before, world, look, known.lately[resource].get(server))
         after = advance(before, facts, self._terms.rule, world.now)
         return None if after in (row, before) else Change(row, after, notice(before, after, world.now))
 
@@ -143,6 +148,7 @@ class ReclaimLoop:
             finding=look.found.get(server.id) if look else None,
             not_found=look.why(server.id) if look else "",
             had_at=self._had(row, server, floor, world) if row.state is State.GIVING_BACK else None,
+            waits=server.mode is not Mode.ACT,
             stated_s=self._terms.plan_s + lead,
             stated_how=f"up to {self._terms.plan_s:.0f} s until the next plan, and {lead:.0f} s as growths were measured",
         )
@@ -165,6 +171,15 @@ class ReclaimLoop:
             return None
         proven = self._store.reclaims.had(row.server, row.resource, enough, since)
         return since if proven is None else proven
+
+
+class _Gathered(NamedTuple):
+    """Everything that one run knows."""
+
+    world: World
+    looks: Mapping[str, Look]
+    lately: Mapping[str, Mapping[str, "_Lately"]]
+    ids: Callable[[str], str]
 
 
 class _Lately(NamedTuple):
@@ -208,6 +223,9 @@ def _overhead(server: Server) -> float:
 
 
 def _say(c: Change) -> None:
-    if c.before is None or c.before.state is not c.after.state or c.before.floor != c.after.floor:
-        a = c.after
-        _log.info("reclaim", server=a.server, resource=a.resource, state=a.state.value, floor=round(a.floor, 3), why=a.why, cause=a.cause)
+    a, b = c.after, c.before
+    if b is not None and b.state is a.state and b.floor == a.floor:
+        return
+    late = a.state is not State.GIVING_BACK and (b is None or b.measured_s is None) and (a.measured_s or 0.0) > (a.stated_s or float("inf"))
+    tell = _log.warning if late else _log.info
+    tell("reclaim", server=a.server, resource=a.resource, state=a.state.value, floor=round(a.floor, 3), why=a.why, cause=a.cause)

@@ -1,6 +1,7 @@
 """Reclaims, one row per server and resource, and the notices that go with them: written together, before they have an effect."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -41,8 +42,7 @@ class Reclaims:
         """Rows in these states."""
         query = select(reclaims.c.data).where(reclaims.c.state.in_([s.value for s in states]))
         with self._db.read() as conn:
-            rows = [_row.decode(data) for data in conn.execute(query).scalars()]
-        return {(r.server, r.resource): r for r in rows}
+            return _read(conn.execute(query).scalars())
 
     def of(self, server: str) -> dict[str, Reclaim]:
         """A server's rows, by resource."""
@@ -105,5 +105,14 @@ class Reclaims:
 
 
 def _of(conn: Connection, servers: Sequence[str]) -> dict[Key, Reclaim]:
-    rows = [_row.decode(data) for data in conn.execute(select(reclaims.c.data).where(reclaims.c.server.in_(servers))).scalars()]
-    return {(r.server, r.resource): r for r in rows}
+    return _read(conn.execute(select(reclaims.c.data).where(reclaims.c.server.in_(servers))).scalars())
+
+
+def _read(found: Iterable[bytes]) -> dict[Key, Reclaim]:
+    """Rows by key; one that cannot be read is as if it were not there: its server has its tier's floor, and may be found again."""
+    rows = {}
+    for data in found:
+        with suppress(msgspec.DecodeError):
+            row = _row.decode(data)
+            rows[row.server, row.resource] = row
+    return rows
