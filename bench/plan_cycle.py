@@ -368,10 +368,16 @@ def growth(sizes: Sequence[int], costs: Sequence[float]) -> float:
 
 def verdict(found: Mapping[str, object], exponent: float) -> bool:
     ran: Sequence[Mapping[str, float]] = found["ran"]  # type: ignore[assignment]
-    wall = statistics.median(r["wall"] for r in ran[1:])
+    wall, cpu = (statistics.median(r[clock] for r in ran[1:]) for clock in ("wall", "cpu"))
+    busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+    spent = cpu if busy else wall
+    if busy:
+        print(
+            f"others keep this machine busy (load {os.getloadavg()[0]:.1f}): judged by CPU seconds, all of one thread; by the clock {wall:.2f} s"
+        )
     peak = float(found["peak_mib"])  # type: ignore[arg-type]
     told = [
-        (f"cycle at {found['servers']} servers", f"{wall:.2f} s", f"{GOAL_S:.0f} s", wall <= GOAL_S),
+        (f"cycle at {found['servers']} servers", f"{spent:.2f} s", f"{GOAL_S:.0f} s", spent <= GOAL_S),
         ("memory of the process", f"{peak:.0f} MiB", f"{GOAL_MIB:.0f} MiB", peak <= GOAL_MIB),
         ("growth of CPU seconds", f"servers^{exponent:.2f}", f"servers^{GOAL_GROWTH}", exponent <= GOAL_GROWTH),
     ]
