@@ -150,7 +150,7 @@ class ReclaimLoop:
             had_at=self._had(row, server, floor, world) if row.state is State.GIVING_BACK else None,
             waits=server.mode is not Mode.ACT,
             stated_s=self._terms.plan_s + lead,
-            stated_how=f"up to {self._terms.plan_s:.0f} s until the next plan, and {lead:.0f} s until a growth is in the guest, by its levers",
+            stated_how=f"up to {self._terms.plan_s:.0f} s until the next plan, {lead:.0f} s until its levers have done it",
         )
 
     def _may_not(self, server: Server, tier: Tier, resource: str) -> str:
