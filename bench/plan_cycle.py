@@ -372,9 +372,7 @@ def verdict(found: Mapping[str, object], exponent: float) -> bool:
     busy = os.getloadavg()[0] > (os.cpu_count() or 1)
     spent = cpu if busy else wall
     if busy:
-        print(
-            f"others keep this machine busy (load {os.getloadavg()[0]:.1f}): judged by CPU seconds, all of one thread; by the clock {wall:.2f} s"
-        )
+        print(f"others keep this machine busy, load {os.getloadavg()[0]:.1f}: judged by CPU seconds, all of one thread, not by the clock")
     peak = float(found["peak_mib"])  # type: ignore[arg-type]
     told = [
         (f"cycle at {found['servers']} servers", f"{spent:.2f} s", f"{GOAL_S:.0f} s", spent <= GOAL_S),
