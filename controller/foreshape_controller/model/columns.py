@@ -129,7 +129,6 @@ class Sizes:
         changed: Flags = np.isfinite(self.reactive) & (np.abs(self.reactive - self.target) > 1e-9)
         return changed
 
-
     @property
     def ahead(self) -> Flags:
         """[n]: wishes that only a forecast explains: it expects ``AHEAD`` times the most that was measured in the hold time."""

@@ -379,6 +379,8 @@ transfers = Table(
     Column("amount", Float, nullable=False),
 )
 
+_OPEN = text("closed_at IS NULL")
+
 needs = Table(
     "needs",  # what no sharing could meet: somebody has to leave the host by then
     metadata,
@@ -392,7 +394,7 @@ needs = Table(
     Column("closed_why", Text, nullable=False, server_default=""),
     Column("data", LargeBinary, nullable=False),
     # The database itself refuses a second open need of a host.
-    Index("one_open_need", "host", "resource", unique=True, sqlite_where=text("closed_at IS NULL"), postgresql_where=text("closed_at IS NULL")),
+    Index("one_open_need", "host", "resource", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
 )
 
 shares = Table(

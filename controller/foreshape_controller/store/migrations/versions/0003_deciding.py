@@ -21,6 +21,12 @@ def upgrade() -> None:
     op.add_column("orders", sa.Column("memory_change", sa.Float(), nullable=True))
     op.create_index("orders_by_time", "orders", ["issued_at"], unique=False)
     op.create_index("outcomes_by_time", "outcomes", ["at"], unique=False)
+    _decisions()
+    _consequences()
+
+
+def _decisions() -> None:
+    """Plans, and what people and reclamation said."""
     op.create_table(
         "plan_tables",
         sa.Column("plan", sa.String(length=64), nullable=False),
@@ -77,6 +83,10 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_notices_at"), "notices", ["at"], unique=False)
     op.create_index(op.f("ix_notices_project"), "notices", ["project"], unique=False)
+
+
+def _consequences() -> None:
+    """What followed from plans, and how they did."""
     op.create_table(
         "transfers",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
