@@ -209,10 +209,11 @@ def test_what_may_grow_at_once_fits_beside_what_is_still_there(world):
 @given(worlds)
 @settings(max_examples=LONG, deadline=None)
 def test_carried_out_again_and_again_it_settles_and_nobody_swings(world):
-    """Needs stay; every plan is carried out. After a few plans nothing moves any more."""
+    """Needs stay; every plan is carried out. Most are done after two plans; where nobody knows what a server uses, all it has counts,
+    which falls with it, and so it may come down in some more steps."""
     asked, mine = world
-    have, moves = asked.allocation, []
-    for _ in range(8):
+    have, moves = asked.allocation, [1.0]
+    while moves[-1] > 1e-6 and len(moves) < 60:
         goal = np.where(mine.fixed, have, asked.target)
         found = fit(sizes(have, goal, asked.floor), mine).sizes
         moves.append(float(np.abs(found.target - have).sum()))
