@@ -62,7 +62,7 @@ maybe = st.just(0.0) | st.floats(1, 1e6)
 
 
 @given(total=maybe, read=maybe, write=maybe, share=amount, split=st.booleans())
-@settings(max_examples=LONG)
+@settings(max_examples=min(LONG, 1000))
 def test_a_capped_disk_never_does_more_than_its_share_nor_more_than_before(
     *, total: float, read: float, write: float, share: float, split: bool
 ) -> None:
@@ -112,7 +112,7 @@ limit = st.builds(lambda t, r, w, split: disk(read=r, write=w) if split else dis
     caps=st.lists(amount, min_size=1, max_size=4),
     cut=st.lists(st.integers(0, 4), min_size=4, max_size=4),
 )
-@settings(max_examples=LONG)
+@settings(max_examples=min(LONG, 1000))
 def test_whatever_prefix_of_whatever_cap_was_done_the_end_is_the_beginning(
     before: list[DeviceLimit], caps: list[float], cut: list[int]
 ) -> None:

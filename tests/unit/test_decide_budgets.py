@@ -13,7 +13,7 @@ from long_support import LONG
 pytestmark = pytest.mark.unit
 
 NOTHING = Spent()
-MANY = min(LONG, 2000)
+MANY = min(LONG, 1000)
 """Drawing a fleet costs milliseconds."""
 
 

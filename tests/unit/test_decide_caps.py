@@ -125,7 +125,7 @@ some_caps = st.lists(one, max_size=12).map(built)
 
 
 @given(caps=some_caps)
-@settings(max_examples=min(LONG, 2000))
+@settings(max_examples=min(LONG, 1000))
 def test_the_strictest_is_the_least_of_all_that_count_whatever_their_order(caps: list[Cap]) -> None:
     mine = set(scopes(VM, GROUPS))
     found = strictest(caps, [VM], GROUPS, NOW)
@@ -137,7 +137,7 @@ def test_the_strictest_is_the_least_of_all_that_count_whatever_their_order(caps:
 
 
 @given(caps=some_caps, extra=some_caps)
-@settings(max_examples=min(LONG, 2000))
+@settings(max_examples=min(LONG, 1000))
 def test_another_cap_never_loosens_anything(caps: list[Cap], extra: list[Cap]) -> None:
     before, after = strictest(caps, [VM], GROUPS, NOW), strictest(caps + extra, [VM], GROUPS, NOW)
     for resource, by_server in before.items():

@@ -101,7 +101,7 @@ def pasts(draw):
     return Past(wanted, ahead, measured, draw(arrays.arrays(np.float64, 2, elements=st.floats(0, 10))))
 
 
-@settings(max_examples=min(LONG, 2000), deadline=None)
+@settings(max_examples=min(LONG, 1000), deadline=None)
 @given(pasts(), st.integers(1, 40))
 def test_never_more_than_the_whole_hold_time_and_never_less_than_what_came(told, bins):
     hold = np.array([bins, bins])
@@ -114,7 +114,7 @@ def test_never_more_than_the_whole_hold_time_and_never_less_than_what_came(told,
     assert (np.nan_to_num(found.amount) >= np.nan_to_num(young) - 1e-9).all(), "nothing is doubted within an hour"
 
 
-@settings(max_examples=min(LONG, 2000), deadline=None)
+@settings(max_examples=min(LONG, 1000), deadline=None)
 @given(pasts(), st.floats(0, 50))
 def test_more_demand_never_takes_back_more(told, more):
     hold = np.array([30, 30])
@@ -123,7 +123,7 @@ def test_more_demand_never_takes_back_more(told, more):
     assert (after >= before - 1e-4).all()
 
 
-@settings(max_examples=min(LONG, 2000), deadline=None)
+@settings(max_examples=min(LONG, 1000), deadline=None)
 @given(pasts())
 def test_nobody_s_wishes_matter_to_another(told):
     both = held(told, np.array([30, 30]), RULE).amount

@@ -211,7 +211,7 @@ shares = st.floats(0, 1)
 factors = st.builds(Factors, headroom=st.floats(0.1, 5), hold=st.floats(0.1, 5))
 
 
-@settings(max_examples=LONG)
+@settings(max_examples=min(LONG, 1000))
 @given(factors, st.floats(0, 20_000), shares, shares, st.floats(0.0005, 0.1), st.sampled_from(["cpu", "memory"]))
 def test_factors_stay_inside_their_bounds_and_move_by_no_more_than_a_day_may(before, acting, short, after_shrink, target, resource):
     before = adapt(before, day(0, 0), target, resource, RULE)  # into the bounds
@@ -224,7 +224,7 @@ def test_factors_stay_inside_their_bounds_and_move_by_no_more_than_a_day_may(bef
         assert exp(-0.1) - 1e-9 <= now / was <= exp(0.3) + 1e-9
 
 
-@settings(max_examples=LONG)
+@settings(max_examples=min(LONG, 1000))
 @given(factors, st.lists(st.floats(0, 10_000), min_size=2, max_size=2), shares, st.floats(0.001, 0.1))
 def test_more_short_bins_never_leave_less_room(before, shorts, after_shrink, target):
     """In logarithms together: what does not go to the headroom goes to the hold."""

@@ -11,7 +11,7 @@ from foreshape_controller.decide.facts import Levers
 from foreshape_controller.decide.fit import BAND, Terms, fit
 from foreshape_controller.decide.size import choices
 from foreshape_controller.model.columns import CHOICES, CODE, CODES, Sizes
-from long_support import LONG
+from long_support import HOSTS, HOSTS_LONG
 
 pytestmark = pytest.mark.unit
 
@@ -168,23 +168,23 @@ def drawn(seed, n):
     asked = sizes(have, target, floor)
     mine = terms(
         n,
-        rng.uniform(0.5, 12, 2),
-        host=rng.integers(-1, 2, n),
+        rng.uniform(0.5, 12, HOSTS),
+        host=rng.integers(-1, HOSTS, n),
         weight=rng.integers(1, 9, n).astype(float),
         order=rng.integers(1, 4, n).astype(np.int32),
         used=np.where(rng.random(n) < 0.2, np.nan, rng.uniform(0, 5, n).round(2)),
         fixed=rng.random(n) < 0.15,
         shadow=rng.random(n) < 0.15,
-        excess=rng.uniform(0, 3, 2) * (rng.random(2) < 0.3),
+        excess=rng.uniform(0, 3, HOSTS) * (rng.random(HOSTS) < 0.3),
     )
     return asked, mine
 
 
-worlds = st.builds(drawn, st.integers(0, 2**32), st.integers(1, 10))
+worlds = st.builds(drawn, st.integers(0, 2**32), st.integers(1, 5 * HOSTS))
 
 
 @given(worlds)
-@settings(max_examples=LONG, deadline=None)
+@settings(max_examples=HOSTS_LONG, deadline=None)
 def test_nobody_falls_below_its_floor_or_grows_above_its_target_or_is_touched_when_fixed(world):
     asked, mine = world
     found = fit(asked, mine).sizes
@@ -195,7 +195,7 @@ def test_nobody_falls_below_its_floor_or_grows_above_its_target_or_is_touched_wh
 
 
 @given(worlds)
-@settings(max_examples=LONG, deadline=None)
+@settings(max_examples=HOSTS_LONG, deadline=None)
 def test_what_may_grow_at_once_fits_beside_what_is_still_there(world):
     asked, mine = world
     found = fit(asked, mine).sizes
@@ -207,7 +207,7 @@ def test_what_may_grow_at_once_fits_beside_what_is_still_there(world):
 
 
 @given(worlds)
-@settings(max_examples=LONG, deadline=None)
+@settings(max_examples=HOSTS_LONG, deadline=None)
 def test_carried_out_again_and_again_it_settles_and_nobody_swings(world):
     """Needs stay; every plan is carried out. Most are done after two plans; where nobody knows what a server uses, all it has counts,
     which falls with it, and so it may come down in some more steps."""
@@ -222,11 +222,11 @@ def test_carried_out_again_and_again_it_settles_and_nobody_swings(world):
 
 
 @given(worlds)
-@settings(max_examples=LONG, deadline=None)
+@settings(max_examples=HOSTS_LONG, deadline=None)
 def test_when_there_is_room_again_everybody_recovers(world):
     asked, mine = world
     squeezed = fit(asked, mine).sizes.target
-    roomy = replace(mine, capacity=np.full(2, 1e4), excess=np.zeros(2))
+    roomy = replace(mine, capacity=np.full(HOSTS, 1e4), excess=np.zeros(HOSTS))
     found = fit(sizes(squeezed, asked.target, asked.floor), roomy).sizes
     assert found.target == pytest.approx(asked.target)
 

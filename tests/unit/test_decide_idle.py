@@ -54,7 +54,7 @@ def test_a_series_without_any_bin_has_no_figures():
     assert np.isnan(use_of(empty, NOW).p99[0])
 
 
-@settings(max_examples=min(LONG, 2000), deadline=None)
+@settings(max_examples=min(LONG, 1000), deadline=None)
 @given(
     arrays.arrays(np.float32, (3, 20), elements=st.floats(0, 1e6, width=32)),
     arrays.arrays(bool, (3, 20)),
@@ -154,7 +154,7 @@ def fleets(draw):
     return seen, stands
 
 
-@settings(max_examples=min(LONG, 2000), deadline=None)
+@settings(max_examples=min(LONG, 1000), deadline=None)
 @given(fleets(), st.sampled_from(["cpu", "memory"]))
 def test_nobody_is_found_against_the_evidence_and_nobody_s_row_matters_to_another(fleet, resource):
     seen, stands = fleet

@@ -229,7 +229,7 @@ def _happen(at: Reclaim, event, now: float) -> Reclaim:
     return advance(at, event[0], RULE, now)
 
 
-@settings(max_examples=LONG, deadline=None)
+@settings(max_examples=min(LONG, 1000), deadline=None)
 @given(st.lists(events, max_size=40))
 def test_whatever_happens_the_floor_is_lowered_only_as_announced(story):
     at, now, told, steps = row(State.GONE), NOW, None, []
@@ -257,7 +257,7 @@ def test_whatever_happens_the_floor_is_lowered_only_as_announced(story):
             assert floor_in_force(at) is None
 
 
-@settings(max_examples=min(LONG, 2000), deadline=None)
+@settings(max_examples=min(LONG, 1000), deadline=None)
 @given(st.lists(events, max_size=30))
 def test_a_row_that_was_written_goes_on_where_it_was(story):
     """What is interrupted after any write is read back the same: nothing lives in memory alone."""

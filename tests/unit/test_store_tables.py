@@ -67,7 +67,7 @@ def same(a, b):
         assert (other.choice.dtype, other.asked.dtype, other.target.dtype) == (np.int32, np.uint32, np.float64)
 
 
-@settings(max_examples=LONG)
+@settings(max_examples=min(LONG, 300))
 @given(plan_tables(), st.integers(1, 12))
 def test_a_table_comes_back_as_it_was(table, rows):
     """Bit for bit, in the order it had, however many parts it was dealt to."""
