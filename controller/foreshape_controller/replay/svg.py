@@ -8,6 +8,10 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 WIDTH, HEIGHT = 760, 220
+
+LEAST_TOP = 1e-12
+"""What is smaller everywhere is drawn as nothing."""
+
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 26
 MOST_POINTS = 420
 """More points than pixels show nothing more."""
@@ -95,7 +99,7 @@ class _Scale:
         xs = [v for s in every for v in s.x] or [0.0, 1.0]
         top = max((v for s in every for v in s.y if isfinite(v)), default=1.0)
         low, high = min(xs), max(xs)
-        return cls(low, high if high > low else low + 1.0, _round(top or 1.0), axes.log_x)
+        return cls(low, high if high > low else low + 1.0, _round(top if top > LEAST_TOP else 1.0), axes.log_x)
 
     def x(self, value: float) -> float:
         low, high, at = (log10(max(v, 1e-9)) for v in (self.low, self.high, value)) if self.log else (self.low, self.high, value)
