@@ -165,6 +165,30 @@ def test_what_was_seen_lately_is_taken_from_the_right_bins():
     assert seen.age_s.tolist() == [40 * 300]
 
 
+def test_a_few_quiet_minutes_after_an_outage_are_no_quiet_hold_time():
+    """Of 11 bins (3000 s and the one that is filling) six are half; a server known for four bins needs two of them."""
+    rows = np.full((4, 40), 1.0)
+    rows[0, -11:-1] = np.nan
+    rows[1, -11:-5] = np.nan
+    rows[2, -11:-6] = np.nan
+    rows[3, :-2] = np.nan
+    past = history(rows)
+    past.first_seen[3] = NOW - 4 * 300
+    seen = observe("cpu", past, np.full(4, 3000.0), [server(name) for name in past.series], NOW)
+    assert np.isfinite(seen.hold_peak).tolist() == [False, False, True, True]
+    assert np.isfinite(seen.window_peak).all(), "growth is not held up by it"
+
+
+def test_nobody_shrinks_by_the_first_bin_after_an_outage():
+    """For five hours nobody measured: the hold time's use is not known, nor what was wanted, and forecasts are made of what was before."""
+    facts = known([server()])
+    past = facts.histories["cpu"]
+    past.mean[:, -60:-1] = np.nan
+    past.max[:, -60:-1] = np.nan
+    cpu = make_plan(view([server()]), facts, NOW, numbered()).decisions[0].cpu
+    assert (cpu.choice, cpu.code) == (Choice.HOLD, "unobserved")
+
+
 tiers = st.sampled_from(["guaranteed", "standard", "economy"])
 
 

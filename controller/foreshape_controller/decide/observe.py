@@ -15,6 +15,9 @@ from foreshape_wire.sample import VmSample
 CENSORED_SHARE = 0.1
 """A bin with this share of its samples at the cap says too little about demand."""
 
+SEEN_SHARE = 0.5
+"""Of the hold time so much was measured at least, since the server is known: after an outage a few quiet minutes are no quiet hours."""
+
 
 def observe(resource: str, history: History | None, holds_s: Column, servers: Sequence[Server], now: float) -> Seen:
     """What is known of each server; ``holds_s`` [n]: its hold time. A server without a series was not measured."""
@@ -28,7 +31,7 @@ def observe(resource: str, history: History | None, holds_s: Column, servers: Se
     ages = np.nan_to_num(now - history.first_seen)
     return Seen(
         window_peak=_taken(_largest(history.max, WINDOW), rows),
-        hold_peak=_of_holds(history.mean, history.step_s, holds_s, rows),
+        hold_peak=np.where(_mostly_seen(history, holds_s, rows, ages), _of_holds(history.mean, history.step_s, holds_s, rows), np.nan),
         hold_max=_of_holds(history.max, history.step_s, holds_s, rows),
         latest=latest,
         censored=censored | (there & capped[rows]),
@@ -49,6 +52,15 @@ def _of_holds(values: Floats, step_s: int, holds_s: Column, rows: Rows) -> Colum
     for hold in np.unique(holds_s).tolist():
         mine = holds_s == hold
         found[mine] = _taken(_largest(values, ceil(hold / step_s) + 1), rows)[mine]
+    return found
+
+
+def _mostly_seen(history: History, holds_s: Column, rows: Rows, ages: Column) -> Flags:
+    """[n]: whether enough of each server's hold time was measured; what was before it was first seen is not missing."""
+    known = np.cumsum(np.isfinite(history.mean[:, ::-1]), axis=1)  # [:, k]: of the last k + 1 bins
+    bins = np.minimum(np.ceil(holds_s / history.step_s) + 1, history.bins)
+    due = np.minimum(bins, ages[rows] / history.step_s)
+    found: Flags = known[rows, bins.astype(np.intp) - 1] >= SEEN_SHARE * due
     return found
 
 

@@ -229,7 +229,7 @@ _DETAILS: Mapping[str, Callable[[_Row, bool], str]] = {
     "ceiling": lambda r, _: f"wants {r.say('wanted')}, ceiling {r.say('ceiling')}",
     "tier_keeps": lambda r, passed: f"tier {r.tier} {'may' if passed else 'is never to'} shrink",
     "young": lambda r, _: f"{r['age_s'] / 3600:.1f} h of history, {r['young_s'] / 3600:.1f} h needed",
-    "unobserved": lambda _, passed: "use was measured lately" if passed else "no use measured lately",
+    "unobserved": lambda _, passed: "use was measured lately" if passed else "too little of the hold time was measured",
     "censored": lambda _, passed: "use stayed below its cap" if passed else "use ran into its cap: the demand may be higher",
     "low_confidence": lambda r, _: f"confidence {r['confidence']:.2f}, memory needs {CONFIDENT}",
     "anomalous": lambda _, passed: "use follows its habits" if passed else "its use left its habits: nothing is taken from it meanwhile",
