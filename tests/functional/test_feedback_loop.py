@@ -1,5 +1,7 @@
 """Feedback on a store filled by reports and plans: each half-hour judged once, in every way that a controller can be interrupted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import structlog
@@ -122,6 +124,22 @@ def test_what_was_decided_before_the_controller_went_away_is_still_in_force(stor
     measured(store, T0, T0 + HALF)
     caught_up(feedback(store, plan_table(T0 - 7200, ("vm-1",))), T0 + HALF + 600)
     assert [k.slot for k, m in store.marks.between(T0, 1e12) if k.resource == "cpu" and m.bins == 6] == [T0]
+
+
+def throttled(table, *servers: str):
+    """The same plan with a hard cap of 2 cores on these servers."""
+    cap = np.array([2.0 if s in servers else np.nan for s in table.servers])
+    return replace(table, cpu=replace(table.cpu, inputs=dict(table.cpu.inputs) | {"cap": cap}))
+
+
+@pytest.mark.parametrize("at", [T0 - 60, T0 + 900], ids=["before", "while the half-hour ran"])
+def test_what_people_throttle_is_not_held_against_its_tier(store, at):
+    """vm-1 wants 2.5 of its cap of 2 cores: its CPU is left out; its memory and vm-2 are judged."""
+    measured(store, T0, T0 + HALF, {"vm-1": 2.5, "vm-2": 1.0})
+    first = plan_table(T0 - 120, ("vm-1", "vm-2"))
+    caught_up(feedback(store, first, throttled(plan_table(at, ("vm-1", "vm-2")), "vm-1")), T0 + HALF + 600)
+    assert (marks(store).bins, marks(store).violated, marks(store).exceeded) == (6, 0, 0)
+    assert marks(store, resource="memory").bins == 12
 
 
 def test_a_server_that_is_gone_is_missing_and_stops_nobody(store):

@@ -118,6 +118,8 @@ class _Half:
     newest: PlanTable
     moves: Mapping[str, dict[tuple[int, str], _Move]]
     decisions: Mapping[tuple[str, str], Mark]
+    throttled: Mapping[str, set[str]]
+    """Under a hard cap, by resource: what people take away says nothing about a tier, so these servers are not judged."""
 
 
 def adapting(factors: TierFactors, rule: FeedbackRule | None) -> Callable[[Tiers], Tiers]:
@@ -173,6 +175,7 @@ class Feedback:
         before = self._decided(start - half, start)
         found: dict[MarkKey, Mark] = {}
         if before is not None:
+            self._note_late_caps(before, start, start + half)
             totals = dict(before.decisions)
             for resource in RESOURCES:
                 for tier, mark in self._came(resource, start, before).items():
@@ -188,14 +191,27 @@ class Feedback:
         newest: PlanTable | None = None
         moves: dict[str, dict[tuple[int, str], _Move]] = {r: {} for r in RESOURCES}
         counted: dict[tuple[str, str], Mark] = {}
+        throttled: dict[str, set[str]] = {r: set() for r in RESOURCES}
         for table in self._store.decided.between(since, until):
             newest = table
             for resource in RESOURCES:
+                throttled[resource] |= _throttled(table, resource)
                 _note_moves(moves[resource], table, table.sizes(resource))
                 _count(counted, table, resource)
         if newest is None:  # the controller was away: what it decided last was in force all the same
             newest = self._store.decided.newest(until, until - CATCH_UP_S)
-        return None if newest is None else _Half(newest, moves, counted)
+        if newest is None:
+            return None
+        for resource in RESOURCES:
+            throttled[resource] |= _throttled(newest, resource)
+        return _Half(newest, moves, counted, throttled)
+
+    def _note_late_caps(self, half: _Half, since: float, until: float) -> None:
+        """Hard caps that were set while the half-hour ran, and still held at its end."""
+        last = self._store.decided.newest(until, since)
+        if last is not None:
+            for resource in RESOURCES:
+                half.throttled[resource].update(_throttled(last, resource))
 
     def _came(self, resource: str, start: int, before: _Half) -> dict[str, Mark]:
         """Marks by tier of one resource."""
@@ -206,7 +222,9 @@ class Feedback:
         until = start + HALF_HOUR * step
         count = 2 * HALF_HOUR + int(decided.hold_bins.max(initial=0))
         totals = [Mark()] * len(names)
-        for rows in _batches(len(table.servers)):
+        judged = np.array([i for i, s in enumerate(table.servers) if s not in before.throttled[resource]], np.intp)
+        for some in _batches(len(judged)):
+            rows = judged[some]
             servers = [table.servers[i] for i in rows]
             came = self._store.history.read_lived(resource, servers, until, count)
             parts = tally(came, count - HALF_HOUR, decided.pick(rows), len(names))
@@ -291,6 +309,12 @@ def _frozen(sizes: Sizes) -> Flags:
 def _coded(sizes: Sizes, *names: str) -> Flags:
     """[n] whose reason code is one of these; a stored plan has a table of codes of its own."""
     return np.asarray(np.isin(sizes.code, [k for k, name in enumerate(sizes.codes) if name in names]))
+
+
+def _throttled(table: PlanTable, resource: str) -> set[str]:
+    """Servers of a plan that were under a hard cap."""
+    cap = table.sizes(resource).inputs.get("cap")
+    return set() if cap is None else {table.servers[i] for i in np.flatnonzero(np.isfinite(cap)).tolist()}
 
 
 def _fold(totals: dict[tuple[str, str], Mark], key: tuple[str, str], mark: Mark) -> None:
