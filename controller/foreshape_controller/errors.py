@@ -74,3 +74,47 @@ class TraceError(ControllerError):
     """A trace file cannot be used; the text says which line or column, and what to do."""
 
     code = "bad_trace"
+
+
+class CloudError(ControllerError):
+    """The cloud did not do what was asked; the text says who answered what, and what to do."""
+
+    code = "cloud"
+
+
+class Temporary(CloudError):
+    """Waiting helps. ``delay`` is how many seconds to wait at least.
+
+    ``maybe_done``: the request may have taken effect although nobody said so (a time-out, a 500, a 502, a 504): look before asking again.
+    """
+
+    code = "cloud_unavailable"
+
+    def __init__(self, text: str, *, delay: float = 0.0, maybe_done: bool = False) -> None:
+        super().__init__(text)
+        self.delay = delay
+        self.maybe_done = maybe_done
+
+
+class Conflict(Temporary):
+    """Somebody was faster: a stale generation, or a state that does not allow it now. Nothing was changed; read again, decide again."""
+
+    code = "cloud_conflict"
+
+
+class Permanent(CloudError):
+    """Asking again will not help; somebody has to change something first."""
+
+    code = "cloud_refused"
+
+
+class NoRoom(Permanent):
+    """It does not fit there: Placement or Nova's scheduler refused. Nothing was changed."""
+
+    code = "cloud_no_room"
+
+
+class Gone(Permanent):
+    """What was asked about does not exist (any more)."""
+
+    code = "cloud_gone"
