@@ -13,6 +13,9 @@ from long_support import LONG
 
 pytestmark = pytest.mark.unit
 
+EXAMPLES = max(200, LONG // 3)
+"""One example is a whole life: a third of the usual number takes CI as long as the others."""
+
 NEW = Migration(id="m1", server="vm1", source="hv1", target="hv2", reason="hv1 runs short", created=0.0, limit_s=600.0)
 START, RESERVED, GO, TICK = (Event(kind=Happened(k)) for k in ("start", "reserved", "go", "tick"))
 RELEASED, RESTORED, CANCEL, GONE = (Event(kind=Happened(k)) for k in ("released", "restored", "cancel", "gone"))
@@ -181,7 +184,7 @@ EVENTS = st.builds(
 OPEN = st.builds(lambda abort, force: replace(NEW, may_abort=abort, may_force=force), st.booleans(), st.booleans())
 
 
-@settings(max_examples=LONG)
+@settings(max_examples=EXAMPLES)
 @given(OPEN, st.lists(EVENTS, max_size=25), st.sampled_from(["completed", "failed", "cancelled", "error", ""]))
 def test_whatever_happens_it_ends_and_orders_once(migration, events, end):
     """Any events in any order, then a world that answers truly: it ends, with one order at most and nothing owed."""
@@ -275,7 +278,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=LONG)
+@settings(max_examples=EXAMPLES)
 @given(OPEN, STEPS)
 def test_every_interrupted_way_leaves_nothing_behind(migration, steps):
     """Instructions are carried out late, or never since the controller died; at the end nothing is held and no server was moved twice."""

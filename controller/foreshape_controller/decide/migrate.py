@@ -25,12 +25,11 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
+from foreshape_controller.model.cloud import NOT_MOVED
 from foreshape_controller.model.migration import Do, Event, Happened, Instruction, Migration, Room, State, Wish
 
 ORDER_GRACE_S = 120.0
 """Until Nova must know an order: longer than any request's time limit, so that a late one is not overlooked."""
-
-DID_NOT_MOVE = frozenset({"cancelled", "failed", "error"})
 
 LEASED = frozenset({State.ORDERED, State.RUNNING, State.ARRIVED, State.FAILED, State.ABORTED})
 """While a migration is here, the server's shape belongs to it."""
@@ -114,11 +113,11 @@ def _gone(migration: Migration, _event: Event, _now: float) -> Migration:
 def _nova(migration: Migration, event: Event, now: float) -> Migration:
     """What Nova says of an order. The record's status alone proves neither arrival nor, with the server on the target, failure."""
     there = event.host == migration.target
-    if event.status in DID_NOT_MOVE and not there:
+    if event.status in NOT_MOVED and not there:
         return _ended_early(migration, event.status)
     if not event.status and not there:
         return _unknown_to_nova(migration, event, now)
-    if there and event.sound and event.status in DID_NOT_MOVE | {"completed", ""}:
+    if there and event.sound and event.status in NOT_MOVED | {"completed", ""}:
         return _arrived(replace(migration, moved=True, nova_id=event.nova_id or migration.nova_id))
     if event.status == "completed" and event.host and not there:
         return _elsewhere(migration, event, now)
