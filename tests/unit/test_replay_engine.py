@@ -12,6 +12,7 @@ import trace_support as made
 from foreshape_controller.decide.tiers import BUILT_IN, load_tiers
 from foreshape_controller.errors import ConfigError, TraceError
 from foreshape_controller.forecast.reactive import Reactive
+from foreshape_controller.model.forecast import Forecast
 from foreshape_controller.model.history import BINS_PER_DAY, History
 from foreshape_controller.replay.engine import Replayed, Setup, per_bin, replay
 from foreshape_controller.replay.findings import find, held_back
@@ -60,6 +61,29 @@ def test_shares_of_steps_are_compounded_only_as_far_as_steps_fit():
     tier = per_bin(load_tiers(text)).tiers["standard"]
     assert tier.memory.shrink_step_share == pytest.approx(1 - 0.95**2), "two steps of 150 s"
     assert tier.cpu.shrink_step_share == pytest.approx(0.5), "one of 300 s"
+
+
+class Alarmist(Reactive):
+    """Its first forecast expects 3 cores; the others repeat what was."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+
+    def predict(self, history: History, origin: int) -> Forecast:
+        said = super().predict(history, origin)
+        self._asked += 1
+        wrong = np.full_like(said.peak30m, 3.0)
+        return said if self._asked > 1 else replace(said, peak30m=wrong, steps=np.full_like(said.steps, 3.0))
+
+
+def test_growth_ahead_that_nobody_needed_is_taken_back_before_the_hold_time_is_over():
+    """Wished in bins 0 to 5, for 12 bins each; a quarter less each 3 bins from then on: 3.0, and all gone 24 bins after bin 5, not 36."""
+    history = after_a_day([0.5] * 60)
+    setup = Setup(BEGIN, history.until, warm_up_s=0)
+    had = replay({"cpu": history}, Alarmist(), setup).tracks["cpu"].given[0]
+    assert (had[:16] >= 3.0).all()
+    assert had[31] < 1.0
+    assert np.flatnonzero(np.diff(had) < 0).size > 1, "in steps"
 
 
 def test_a_gap_changes_nothing():

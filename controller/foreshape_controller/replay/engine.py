@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import numpy as np
 
+from foreshape_controller.decide.downgrade import Held, Miss, MissRule, Past, held
 from foreshape_controller.decide.headroom import HeadroomRule, Window, adapt, wanted
 from foreshape_controller.decide.known import Known, Limits
 from foreshape_controller.decide.plan import make_plan
@@ -36,6 +37,9 @@ LEAST_PAST = BINS_PER_DAY
 
 CUT_BY_HOST = tuple(CODE[name] for name in ("host_full", "host_short", "host_risk", "throttled"))
 """Codes of what a server got less than it should have for its host's sake."""
+
+MISSES = MissRule()
+"""When growth that was made ahead counts less, as in the product."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -135,6 +139,7 @@ class _Run:
         n, bins = len(self._stage.names), next(iter(histories.values())).bins
         self._have = {r: self._stage.sold[r].copy() for r in RESOURCES}
         self._wanted = {r: np.full((n, bins), np.nan, np.float32) for r in histories}
+        self._ahead = {r: np.zeros((n, bins), np.bool_) for r in histories}
         self._given = {r: np.full((n, bins), np.nan, np.float32) for r in histories}
         self._unmet = {r: np.zeros((n, end - start), np.float32) for r in histories}
         self._censored = {r: np.zeros((n, bins), np.float32) for r in histories}
@@ -199,11 +204,13 @@ class _Run:
 
     def _known(self, b: int) -> Known:
         names = self._stage.names
+        found = {r: self._held(r, b) for r in self._histories}
         return Known(
             forecasts=self._forecasts,
             histories={r: self._seen(r, b) for r in self._histories},
             tiers=self._tiers,
-            held={r: _named(names, self._held(r, b)) for r in self._histories},
+            held={r: _named(names, h.amount) for r, h in found.items()},
+            missed={r: _misses(names, h) for r, h in found.items()},
             headroom={r: _named(names, f) for r, f in self._factors.items()},
             limits=Limits(stale_after_s=PLAN_S, cpu_ratio=1.0, memory_reserved_mib=0.0),
             last_shrunk={r: _named(names, at) for r, at in self._shrunk.items()},
@@ -215,14 +222,18 @@ class _Run:
         past = before(self._histories[r], self._time(b), back)
         return replace(past, censored=self._censored[r][:, b - past.bins : b])
 
-    def _held(self, r: str, b: int) -> Column:
-        """[n]: the largest wanted of each server within its tier's hold time."""
-        holds = np.asarray([max(1, int(_rules(t, r).hold_s // STEP_S)) for t in self._each])
-        found = np.full(len(holds), np.nan)
-        for hold in np.unique(holds).tolist():
-            mine = holds == hold
-            found[mine] = np.fmax.reduce(self._wanted[r][mine, max(0, b - hold) : b], axis=1, initial=np.nan)
-        return found
+    def _held(self, r: str, b: int) -> Held:
+        """What the wishes of each server's hold time count, less what did not come true: the product's graceful downgrade."""
+        holds = np.asarray([max(1, int(_rules(t, r).hold_s // STEP_S)) for t in self._each], np.intp)
+        span = slice(max(0, b - int(holds.max())), b)
+        censored = self._censored[r][:, span] > 0
+        past = Past(
+            wanted=self._wanted[r][:, span].astype(np.float64),
+            ahead=self._ahead[r][:, span],
+            measured=np.where(censored, np.float32(np.nan), self._histories[r].max[:, span]),
+            overhead=np.zeros(len(holds)),
+        )
+        return held(past, holds, MISSES)
 
     # -- what comes of it -------------------------------------------------------------------------------------------
 
@@ -233,6 +244,7 @@ class _Run:
             sizes = table.sizes(r)
             self._shrunk[r][rows] = np.where(sizes.target < sizes.allocation, now, self._shrunk[r][rows])
             self._wanted[r][rows, b] = sizes.wanted
+            self._ahead[r][rows, b] = sizes.ahead
             self._have[r][rows] = sizes.target
             self._given[r][:, b] = self._have[r]
             demand = history.mean[:, b]
@@ -305,6 +317,12 @@ def _steps(rules: ResourceRules, bin_s: float) -> ResourceRules:
 
 def _rules(tier: Tier, resource: str) -> ResourceRules:
     return tier.cpu if resource == "cpu" else tier.memory
+
+
+def _misses(names: tuple[str, ...], h: Held) -> Mapping[str, Miss]:
+    """Those whose growth ahead is being taken back."""
+    rows = np.flatnonzero(np.isfinite(h.missed)).tolist()
+    return {names[i]: Miss(float(h.amount[i]), float(h.missed[i]), float(h.came[i])) for i in rows}
 
 
 def _named(names: tuple[str, ...], values: Column | Floats) -> Mapping[str, float]:
