@@ -144,6 +144,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         leads=LeadTimes(store.levers),
         anomalous=lambda now: left_habits(store.anomalies.list(going=True, limit=MANY), now - HABIT_S),
         last_shrunk=store.levers.shrunk,
+        under_way=lambda now: store.spending.under_way(now, settings.plan.order_ttl_s),
         agreed=store.reclaims.floors,
         missed=downgrade,
     )

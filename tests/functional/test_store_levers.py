@@ -55,6 +55,20 @@ def test_the_newest_come_first_and_only_so_many(store):
     assert [p.at for p in store.levers.pulls(T0 + 1000, most=2)] == [T0 + 362, T0 + 262]
 
 
+def test_what_was_ordered_is_under_way_until_somebody_tells_what_came_of_it(store):
+    """A newer order for the other resource replaces it in the journal; the agent goes on with what it began."""
+    store.journal.record(plan(T0 + 20, decision(T0 + 20)), [order("ord-1", at=T0 + 20)])
+    asked = store.spending.under_way(T0 + 30, 300.0)
+    assert (set(asked["cpu"]), set(asked["memory"])) == ({"vm-1"}, {"vm-1"})
+    store.journal.record(plan(T0 + 40, decision(T0 + 40), name="p-2"), [order("ord-2", at=T0 + 40, memory=None)])
+    assert store.spending.under_way(T0 + 50, 300.0) == asked
+    store.journal.settle([pulled("ord-2", T0 + 50, verdict=Verdict.PENDING)], T0 + 55)
+    assert store.spending.under_way(T0 + 60, 300.0) == asked
+    store.journal.settle([pulled("ord-2", T0 + 61)], T0 + 65)
+    assert store.spending.under_way(T0 + 70, 300.0) == {"cpu": {}, "memory": asked["memory"]}
+    assert store.spending.under_way(T0 + 321, 300.0) == {"cpu": {}, "memory": {}}, "its time is over"
+
+
 def test_a_month_old_experience_is_forgotten(store):
     ordered(store, T0 + 20, pulled())
     assert store.levers.pulls(T0 + 31 * 86400) == ()

@@ -51,6 +51,7 @@ def terms(n, capacity, **columns):
         "shadow": np.zeros(n, bool),
         "spare": np.zeros(n),
         "excess": np.zeros(np.size(capacity)),
+        "under_way": np.full(n, np.nan),
         "granule": GRANULE,
     }
     columns = usual | {name: np.asarray(v) if name != "granule" else v for name, v in columns.items()}
@@ -83,6 +84,25 @@ def test_the_growth_follows_when_the_shrink_is_proven():
         ("grow", 2.5, "at_target"),
         ("hold", 0.7, "host_full"),
     ]
+
+
+def test_what_a_hard_cap_keeps_from_a_server_is_no_shortage_of_its_host():
+    """It uses 0.78 and may have 0.6: 9.4 of 10 cores are free, and a migration would not give it one of them."""
+    found = fit(sizes([1.5], [0.6], [0.4]), terms(1, 10, used=[0.78]))
+    assert (found.unmet.tolist(), said(found)) == ([0], [("shrink", 0.6, "at_target")])
+
+
+def test_room_that_was_ordered_is_not_promised_again_before_it_is_proven():
+    """Of 5 cores 2 are free. The first was ordered to grow by 1.5 and wants no more; its agent may be about to do it: 0.5 are left."""
+    asked = sizes([1, 2], [1, 4], [0.5, 0.5])
+    assert said(fit(asked, terms(2, 5, used=[1, 2])))[1] == ("grow", 4, "at_target")
+    assert said(fit(asked, terms(2, 5, used=[1, 2], under_way=[2.5, np.nan])))[1] == ("grow", 2.5, "host_short")
+
+
+def test_who_is_ordered_to_grow_may_be_ordered_the_same_again():
+    found = fit(sizes([1, 2], [2.5, 4], [0.5, 0.5]), terms(2, 5, used=[1, 2], under_way=[2.5, np.nan]))
+    assert said(found)[0] == ("grow", 2.5, "at_target")
+    assert sum(t for _, t, _ in said(found)) == 5
 
 
 def test_the_lower_tier_goes_to_its_floor_and_no_further():

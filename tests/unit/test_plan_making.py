@@ -128,6 +128,16 @@ def test_capacity_is_not_counted_free_before_a_shrink_is_proven():
     assert found["busy"].cpu.code == "host_full", "4 + 2 of 6 cores are still taken"
 
 
+def test_room_that_was_ordered_lately_is_not_ordered_again_for_another():
+    """Of 4 cores "a" has 1 and was ordered to have 3, which is not proven; "b" has 1, wants more, and gets nothing yet."""
+    vms = [server("a", allocation=size_of(1.0, 4096)), server("b", allocation=size_of(1.0, 4096))]
+    more = {"cpu": [0.5, 2.5], "limits": Limits(cpu_ratio=1.0)}
+    hosts = [host(cpus=4)]
+    assert decide(vms, hosts, **more)["b"].cpu.target > 2.0
+    b = decide(vms, hosts, under_way={"cpu": {"a": 3.0}}, **more)["b"].cpu
+    assert (b.choice, b.code) == (Choice.HOLD, "host_full")
+
+
 def test_orders_name_only_what_changes():
     vm = server(capabilities=(HOTPLUG,))
     plan = make_plan(view([vm]), known([vm]), NOW, numbered())

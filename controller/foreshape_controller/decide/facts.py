@@ -151,6 +151,8 @@ class Facts:
     cap_until: Column
     since_shrink_s: Column
     """Since the last shrink."""
+    under_way: Column
+    """What it was ordered to have, of which nobody told yet what came of it."""
     anomalous: Flags
     stop: Codes
     """Index into ``words["code"]`` of what forbids any change: stale data, safe mode, a migration, a halt; -1: nothing."""
@@ -175,6 +177,7 @@ class Facts:
             "cap": unknown,
             "cap_until": unknown,
             "since_shrink_s": unknown,
+            "under_way": unknown,
             "anomalous": no,
             "stop": np.full(n, -1, np.int32),
         }

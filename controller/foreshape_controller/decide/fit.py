@@ -54,6 +54,8 @@ class Terms:
     spare: Column
     excess: Column
     """[h]: how much of the growth of lower tiers the host's own risk forbids."""
+    under_way: Column
+    """What it was ordered to grow to and nobody told yet what came of it: room that is no longer free. NaN: nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +80,13 @@ def fit(sizes: Sizes, terms: Terms) -> Fitted:
     claims = _claims(sizes, terms, at)
     shares = share_hosts(terms.capacity, claims)
     now = _now(sizes, terms, at, claims, shares.granted)
-    held_back = now[at] - _careful(now[at], claims, terms.excess)
+    held_back = now[at] - _careful(now[at], replace(claims, allocation=_taken_up(claims, terms, at)), terms.excess)
     now[at] -= held_back
     share = _spread(sizes.target, at, shares.granted)
     waiting = np.where(sizes.choice == GROW, np.maximum(0.0, np.minimum(share, sizes.target) - now), 0.0)
     waiting = np.where(_spread(np.zeros(len(now)), at, held_back) > 0, 0.0, waiting)
-    unmet = _spread(np.zeros(len(now)), at, np.where(claims.shadow, 0.0, np.maximum(0.0, claims.used - shares.granted)))
+    lacks = np.maximum(0.0, np.minimum(claims.used, claims.target) - shares.granted)  # what a cap or a halt keeps from it, room would not give
+    unmet = _spread(np.zeros(len(now)), at, np.where(claims.shadow, 0.0, lacks))
     short = _short(np.maximum(waiting, unmet), terms)
     taken = _taken(sizes, terms, share, short)
     cut = (sizes.choice == GROW) & ~taken.where & (now < sizes.target - reach.EPSILON)
@@ -129,11 +132,16 @@ def _claims(sizes: Sizes, terms: Terms, at: Rows) -> Claims:
 
 
 def _now(sizes: Sizes, terms: Terms, at: Rows, claims: Claims, share: Column) -> Column:
-    """[n]: what each can have at once: nobody less than it has, or is promised; only growth competes, up to the share."""
-    kept = np.maximum(claims.allocation, np.minimum(sizes.floor[at], sizes.target[at]))
+    """[n]: what each can have at once: nobody less than it has, was ordered, or is promised; only growth competes, up to the share."""
+    kept = np.maximum(_taken_up(claims, terms, at), np.minimum(sizes.floor[at], sizes.target[at]))
     goal = np.maximum(kept, np.where(sizes.choice[at] == GROW, share, kept))
     granted = share_hosts(terms.capacity, replace(claims, floor=kept, target=goal, used=np.minimum(claims.used, goal))).granted
     return _spread(np.full(len(sizes.target), np.inf), at, granted)
+
+
+def _taken_up(claims: Claims, terms: Terms, at: Rows) -> Column:
+    """[n]: what each has, or will have by an order whose end is not known yet."""
+    return np.fmax(claims.allocation, terms.under_way[at])
 
 
 def _careful(now: Column, claims: Claims, excess: Column) -> Column:

@@ -80,6 +80,7 @@ class Gathered:
             cap=cap,
             cap_until=cap_until,
             since_shrink_s=self.now - self._of(self.known.last_shrunk.get(resource)),
+            under_way=self._of(self.known.under_way.get(resource)),
             anomalous=np.asarray([i in odd for i in self.ids], bool),
             stop=stop,
             forecast_old_s=self.known.limits.forecast_old_s,

@@ -54,6 +54,8 @@ class Known:
     """By resource and server: seconds from a decision until the guest has it, as its levers were measured."""
     last_shrunk: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """By resource and server: when it was last shrunk, epoch seconds."""
+    under_way: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By resource and server: what it was ordered to have, of which nobody told yet what came of it. Cores or MiB."""
     missed: Mapping[str, Mapping[str, Miss]] = field(default_factory=dict)
     """By resource and server: growth that was made ahead and was not needed; ``held`` counts less of it already."""
     anomalous: Mapping[str, frozenset[str]] = field(default_factory=dict)

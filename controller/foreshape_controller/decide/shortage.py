@@ -149,6 +149,7 @@ def _terms(case: _Case, risk: Risks) -> Terms:
         shadow=np.asarray([i in known.shadows for i in gathered.ids], bool),
         spare=swap.spares(gathered.ids, known.groups, known.group_forecasts.get(resource), sizes.target, np.nan_to_num(used)),
         excess=risk.excess,
+        under_way=facts.under_way,
     )
 
 

@@ -3,17 +3,26 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import or_, select
 
 from foreshape_controller.model.brakes import Spent
 from foreshape_controller.store.engine import Database
-from foreshape_controller.store.schema import orders
+from foreshape_controller.store.orders import FINAL
+from foreshape_controller.store.schema import orders, servers
+from foreshape_wire.order import Order
 
 MINUTE_S = 55.0
 """A minute: two plans a minute apart are never so to the millisecond, and the second must not pay for the first."""
 HOUR_S = 3600.0
 
 _recent = select(orders.c.host, orders.c.cpu_change, orders.c.memory_change)
+_begun = (
+    select(orders.c.data, orders.c.cpu_verdict, orders.c.memory_verdict)
+    .join(servers, (servers.c.id == orders.c.server) & (servers.c.host == orders.c.host))
+    .order_by(orders.c.issued_at)
+)
+_order = msgspec.json.Decoder(Order)
 _shrinks = or_(orders.c.cpu_change < 0, orders.c.memory_change < 0)
 
 
@@ -41,6 +50,31 @@ class Spending:
             shrink_mib=_sum(rows, "memory_change", -1.0),
             shrunk=shrunk,
         )
+
+    def under_way(self, now: float, ttl_s: float) -> dict[str, dict[str, float]]:
+        """By resource and server: what it was ordered to have where it is now, of which nobody told yet what came of it.
+
+        What replaced an order may have asked for the other resource only: the agent goes on with this one. Of an order that was
+        replaced nothing is noted any more, so that it counts until its time is over.
+        """
+        found: dict[str, dict[str, float]] = {"cpu": {}, "memory": {}}
+        with self._db.read() as conn:
+            rows = conn.execute(_begun.where(orders.c.issued_at > now - ttl_s, orders.c.expires_at > now)).all()
+        for row in rows:
+            o = _order.decode(row.data)
+            if o.cpu is not None:
+                _note(found["cpu"], o.server, o.cpu.cores, row.cpu_verdict)
+            if o.memory is not None:
+                _note(found["memory"], o.server, o.memory.mib, row.memory_verdict)
+        return found
+
+
+def _note(found: dict[str, float], server: str, amount: float, verdict: str | None) -> None:
+    """The newest word counts; one that came to its end leaves nothing under way."""
+    if verdict in FINAL:
+        found.pop(server, None)
+    else:
+        found[server] = amount
 
 
 def _sum(rows: Sequence[Any], name: str, sign: float) -> float:
