@@ -58,7 +58,7 @@ def test_tiers_run_from_the_fastest_to_the_slowest_whatever_the_command_line(tmp
 
 def test_every_tier_has_its_line_with_its_counts(tmp_path: Path) -> None:
     files = {"unit/test_u.py": PASSES.format(mark="unit"), "functional/test_f.py": SKIPS.format(mark="functional")}
-    code, text = run(tmp_path, files, "--every-tier")
+    code, text = run(tmp_path, files, "--real-tiers")
     lines = {line.split()[0]: line for line in text.splitlines() if line.startswith(("unit ", "functional ", "integration "))}
     assert code == 0
     assert "1 passed" in lines["unit"]
@@ -83,7 +83,7 @@ def test_a_skip_in_another_tier_is_no_failure_under_ci(tmp_path: Path) -> None:
 
 
 def test_a_whole_run_without_a_real_test_fails_under_ci(tmp_path: Path) -> None:
-    code, text = run(tmp_path, {"unit/test_u.py": PASSES.format(mark="unit")}, "--every-tier", ci=True)
+    code, text = run(tmp_path, {"unit/test_u.py": PASSES.format(mark="unit")}, "--real-tiers", ci=True)
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "integration  SKIPPED no test in 0 s - under CI this tier must run: FAILED" in text
 
