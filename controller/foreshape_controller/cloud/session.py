@@ -1,0 +1,155 @@
+"""The one place that knows openstacksdk and keystoneauth: clouds.yaml in, senders out.
+
+Imported only where a cloud is configured: the libraries cost half a second and some tens of MiB.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from keystoneauth1 import adapter, discover
+from keystoneauth1 import exceptions as kept
+from keystoneauth1.identity.base import BaseIdentityPlugin
+from openstack import config
+from openstack.exceptions import ConfigException
+
+from foreshape_controller.cloud.call import Json, Reply, Service, Ways
+from foreshape_controller.cloud.keystone import Keystone, Me
+from foreshape_controller.cloud.nova import Nova
+from foreshape_controller.cloud.placement import Placement
+from foreshape_controller.errors import ConfigError, Permanent, Temporary
+
+_TYPES = {"Nova": "compute", "Placement": "placement", "Keystone": "identity"}
+"""Names in sentences -> types in Keystone's catalogue."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Which cloud, and how long it is waited for. Secrets stay in clouds.yaml."""
+
+    cloud: str = ""
+    """Its name in clouds.yaml. Empty: the ``OS_*`` environment alone."""
+    region: str = ""
+    timeout_s: float = 30.0
+    """For one request; a live migration asked for synchronously takes Nova's RPC time-out at worst, 60 s: then it is unknown."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """More of clouds.yaml's own keys, such as ``auth``; for tests."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The three services, behind one set of credentials and one pace."""
+
+    nova: Nova
+    placement: Placement
+    keystone: Keystone
+
+
+def connect(access: Access, ways: Ways) -> Cloud:
+    """Nothing is asked yet: what is wrong with the cloud shows at the first request. Raises ConfigError."""
+    region = _region(access)
+    doors = {name: Service(name, _Door(region, name, access.timeout_s), ways) for name in _TYPES}
+    return Cloud(
+        nova=Nova(doors["Nova"]),
+        placement=Placement(doors["Placement"]),
+        keystone=Keystone(doors["Keystone"], lambda: _me(region)),
+    )
+
+
+def _region(access: Access) -> config.cloud_region.CloudRegion:
+    asked: dict[str, Any] = {"cloud": access.cloud, "region_name": access.region, "api_timeout": access.timeout_s}
+    try:
+        region = config.get_cloud_region(app_name="foreshape", **{k: v for k, v in asked.items() if v}, **access.options)
+        region.get_session()
+    except (ConfigException, kept.ClientException, OSError) as e:
+        raise ConfigError(f"cloud {access.cloud or 'of the OS_* environment'} cannot be used: {e}; see clouds.yaml") from e
+    return region
+
+
+class _Door:
+    """Sends to one service. Retries nothing: ``Service`` does; keystoneauth renews an expired token once, by itself."""
+
+    def __init__(self, region: config.cloud_region.CloudRegion, name: str, timeout_s: float) -> None:
+        kind = _TYPES[name]
+        self._name = name
+        self._timeout = timeout_s
+        self._adapter = adapter.Adapter(
+            region.get_session(),
+            service_type=kind,
+            interface=region.get_interface(kind),
+            region_name=region.get_region_name(kind),
+            endpoint_override=region.get_endpoint(kind),
+            version="3" if kind == "identity" else None,
+            connect_retries=0,
+            status_code_retries=0,
+            raise_exc=False,
+        )
+
+    def __call__(self, method: str, path: str, *, microversion: str, body: Json, params: Mapping[str, str]) -> Reply:
+        with _told(self._name):
+            said = self._adapter.request(
+                path,
+                method,
+                microversion=microversion or None,
+                json=body,
+                params=dict(params),
+                timeout=self._timeout,
+                headers={"Accept": "application/json"},
+            )
+        try:
+            decoded = said.json() if said.content else None
+        except ValueError:
+            decoded = None
+        return Reply(said.status_code, decoded, said.text[:500] if decoded is None else "", _seconds(said.headers.get("Retry-After", "")))
+
+    def versions(self) -> tuple[str, str]:
+        with _told(self._name):
+            data = self._adapter.get_endpoint_data()
+        if data is None:
+            raise Permanent(_nowhere(self._name))
+        least, most = data.min_microversion, data.max_microversion
+        return (discover.version_to_string(least), discover.version_to_string(most)) if least and most else ("", "")
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What keystoneauth raises, in our words."""
+    try:
+        yield
+    except kept.EndpointNotFound as e:
+        raise Permanent(f"{_nowhere(name)} ({e})") from e
+    except kept.Unauthorized as e:
+        raise Permanent(f"Keystone refused the credentials: {e}; check user, password and project in clouds.yaml") from e
+    except (kept.ConnectFailure, kept.ConnectTimeout, kept.UnknownConnectionError) as e:
+        raise Temporary(f"{name} gives no answer: {e}; is it running, and reachable from here?", maybe_done=_may_have_arrived(e)) from e
+    except (kept.SSLError, kept.MissingAuthMethods, kept.AuthorizationFailure) as e:
+        raise Permanent(f"{name} cannot be used: {e}; check auth_url, cacert and the credentials in clouds.yaml") from e
+    except (kept.DiscoveryFailure, kept.HttpError, kept.RetriableConnectionFailure) as e:
+        raise Temporary(f"{name}, or Keystone on the way to it, does not answer as it should: {e}") from e
+    except kept.ClientException as e:
+        raise Permanent(f"{name} cannot be asked: {e}") from e
+
+
+def _may_have_arrived(error: Exception) -> bool:
+    """Only a connection that was never made proves that the request was not read; keystoneauth calls a slow answer by the same name."""
+    words = f"{error} {error.__cause__!r} {error.__context__!r}"
+    return not any(sure in words for sure in ("NewConnectionError", "Connection refused", "ConnectTimeoutError", "NameResolutionError"))
+
+
+def _nowhere(name: str) -> str:
+    return f"Keystone's catalogue has no endpoint of {name} ({_TYPES[name]}): create it, or check region_name and interface in clouds.yaml"
+
+
+def _seconds(header: str) -> float:
+    return float(header) if header.isdigit() else 0.0
+
+
+def _me(region: config.cloud_region.CloudRegion) -> Me:
+    session = region.get_session()
+    with _told("Keystone"):
+        plugin = session.auth
+        if not isinstance(plugin, BaseIdentityPlugin):
+            raise Permanent("clouds.yaml gives no identity: auth_type none cannot work with a real cloud")
+        access = plugin.get_access(session)
+    return Me(user=access.user_id or "", project=access.project_id or "", roles=frozenset(access.role_names or ()))
