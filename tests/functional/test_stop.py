@@ -114,8 +114,48 @@ def test_an_order_of_a_plan_that_was_under_way_does_not_survive(program, api):
         ("stop", {"reason": "x", "scope": "planet:earth"}, "not a scope"),
         ("resume", {"reason": "x"}, "is not stopped"),
         ("resume", {"reason": "x", "scope": "host:hv1"}, "is not stopped"),
+        ("halts/clear", {"reason": "x", "scope": "planet:earth"}, "not a scope"),
     ],
 )
 def test_a_wrong_call_says_what_to_write(api, path, body, words):
     answer = api.post(f"/v1/{path}", json=body)
     assert (answer.status_code, words in answer.json()["detail"]) == (400, True)
+
+
+def test_a_server_is_stopped_by_its_name_too(program, api):
+    """Under its name nothing would be stopped: modes and orders go by ids."""
+    name = api.get("/v1/servers/vm-1").json()["name"]
+    assert name != "vm-1"
+    assert api.post("/v1/stop", json={"scope": f"server:{name}", "reason": "x"}).json()["scope"] == "server:vm-1"
+    assert handed(program) == ALL - {"ord-1"}
+    assert api.get("/v1/mode", params={"scope": f"server:{name}"}).json()["mode"] == "observe"
+    assert api.post("/v1/resume", json={"scope": f"server:{name}", "reason": "x"}).json()["mode"] == "act"
+    assert api.put("/v1/mode", json={"scope": f"server:{name}", "mode": "advise"}).json()["scope"] == "server:vm-1"
+    assert api.put("/v1/mode", json={"scope": f"server:{name}", "mode": ""}).json()["mode"] == "act"
+
+
+@pytest.mark.parametrize("scope", ["server:web-l", "host:hv11", "project:p3"])
+def test_nobody_is_told_that_a_misspelt_scope_was_stopped(program, api, scope):
+    answer = api.post("/v1/stop", json={"scope": scope, "reason": "trouble"})
+    assert (answer.status_code, "shows those that are known" in answer.json()["detail"]) == (404, True)
+    assert [m.scope for m in program.store.modes.all()] == ["cloud"]
+
+
+def test_a_mode_may_be_set_for_a_host_that_is_still_to_come_but_not_for_a_server_that_nobody_knows(api):
+    assert api.put("/v1/mode", json={"scope": "host:hv9", "mode": "advise"}).status_code == 200
+    assert api.put("/v1/mode", json={"scope": "server:nobody", "mode": "advise"}).status_code == 404
+
+
+def test_what_was_set_for_a_server_that_is_gone_can_be_taken_back(program, api):
+    program.store.modes.set("server:gone", Mode.ADVISE, "before", T0)
+    assert api.get("/v1/mode", params={"scope": "server:gone"}).json()["mode"] == "advise"
+    assert api.put("/v1/mode", json={"scope": "server:gone", "mode": ""}).status_code == 200
+    assert program.store.modes.get("server:gone") is None
+
+
+def test_a_reason_is_kept_as_one_line_that_a_terminal_can_show(api):
+    pasted = "switch\u00a0down\n\x1b[31mred " + "x" * 5000
+    reason = api.post("/v1/stop", json={"reason": pasted, "by": "ann\n"}).json()["reason"]
+    assert reason.startswith("stopped by ann: switch down [31mred xxx")
+    assert (len(reason), reason.isprintable()) == (len("stopped by ann: ") + 1000, True)
+    assert api.put("/v1/mode", json={"mode": "act", "reason": pasted}).json()["reason"].startswith("switch down [31mred xxx")

@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from foreshape_controller.api import learning, present
 from foreshape_controller.api.auth import operator
+from foreshape_controller.api.scopes import by_id, one_line, set_before
 from foreshape_controller.api.services import Services
 from foreshape_controller.api.tiers import tier_names
 from foreshape_controller.decide.proof import DAY_S, alarm, changed_share
@@ -103,7 +104,7 @@ def summary(services: NamedDependency[Services]) -> SummaryAnswer:
 @get("/mode", sync_to_thread=True)
 def mode(services: NamedDependency[Services], of: Scope = "cloud") -> ModeAnswer:
     """What is set for a scope; a scope where nothing is set follows the cloud."""
-    return mode_of(services, of)
+    return mode_of(services, set_before(services, of))
 
 
 def mode_of(services: Services, scope: str) -> ModeAnswer:
@@ -125,12 +126,14 @@ def modes(services: NamedDependency[Services]) -> list[ModeAnswer]:
 def set_mode(services: NamedDependency[Services], data: JSONBody[ModeRequest]) -> ModeAnswer:
     modes = services.store.modes
     if not data.mode:
-        modes.unset(data.scope)
+        scope = set_before(services, data.scope)
+        modes.unset(scope)
     elif data.mode not in tuple(Mode):
         raise Invalid(f"$.mode is {data.mode!r}: write observe, advise or act")
     else:
-        modes.set(data.scope, Mode(data.mode), data.reason, services.clock())
-    return mode_of(services, data.scope)
+        scope = by_id(services, data.scope)
+        modes.set(scope, Mode(data.mode), one_line(data.reason), services.clock())
+    return mode_of(services, scope)
 
 
 @post("/agents/{host:str}/join", status_code=200, sync_to_thread=True)

@@ -7,6 +7,7 @@ from litestar.params import JSONBody
 
 from foreshape_controller.api.auth import operator
 from foreshape_controller.api.operators import mode_of
+from foreshape_controller.api.scopes import by_id, inhabited, one_line, set_before
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.log import get_logger
@@ -29,20 +30,21 @@ class StopRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 @post("/stop", status_code=200, sync_to_thread=True)
 def stop(services: NamedDependency[Services], data: JSONBody[StopRequest]) -> StopAnswer:
     """Mode observe for the scope, and its open orders withdrawn, in one transaction."""
-    reason, now = _said(data, "stopped"), services.clock()
-    done = services.store.modes.stop(data.scope, reason, now)
-    _log.warning("stopped", scope=data.scope, reason=data.reason, by=data.by, withdrawn=done.withdrawn, with_agents=done.with_agents)
+    reason, scope, now = _said(data, "stopped"), inhabited(services, data.scope), services.clock()
+    done = services.store.modes.stop(scope, reason, now)
+    _log.warning("stopped", scope=scope, reason=data.reason, by=data.by, withdrawn=done.withdrawn, with_agents=done.with_agents)
     return StopAnswer(
-        scope=data.scope, mode=Mode.OBSERVE.value, since=now, reason=reason, withdrawn=done.withdrawn, with_agents=done.with_agents
+        scope=scope, mode=Mode.OBSERVE.value, since=now, reason=reason, withdrawn=done.withdrawn, with_agents=done.with_agents
     )
 
 
 @post("/resume", status_code=200, sync_to_thread=True)
 def resume(services: NamedDependency[Services], data: JSONBody[StopRequest]) -> ModeAnswer:
     """Put back the mode that the stop replaced."""
-    services.store.modes.resume(data.scope, _said(data, "resumed"), services.clock())
-    _log.warning("resumed", scope=data.scope, reason=data.reason, by=data.by)
-    return mode_of(services, data.scope)
+    reason, scope = _said(data, "resumed"), set_before(services, data.scope)
+    services.store.modes.resume(scope, reason, services.clock())
+    _log.warning("resumed", scope=scope, reason=data.reason, by=data.by)
+    return mode_of(services, scope)
 
 
 @get("/halts", sync_to_thread=True)
@@ -54,10 +56,11 @@ def halts(services: NamedDependency[Services]) -> list[HaltAnswer]:
 @post("/halts/clear", status_code=200, sync_to_thread=True)
 def clear(services: NamedDependency[Services], data: JSONBody[StopRequest]) -> list[HaltAnswer]:
     """A person's word that a scope is in order again. Answers what it was halted for."""
-    over = services.guard.clear(data.scope, _said(data, "cleared"), services.clock())
+    scope = by_id(services, data.scope)
+    over = services.guard.clear(scope, _said(data, "cleared"), services.clock())
     if not over:
-        raise NotFound(f"{data.scope} is not halted: 'foreshape halt list' shows what is")
-    _log.warning("halt cleared", scope=data.scope, reason=data.reason, by=data.by, kinds=[h.kind for h in over])
+        raise NotFound(f"{scope} is not halted: 'foreshape halt list' shows what is")
+    _log.warning("halt cleared", scope=scope, reason=data.reason, by=data.by, kinds=[h.kind for h in over])
     return [_halt(h) for h in over]
 
 
@@ -69,6 +72,7 @@ def _halt(h: Halt) -> HaltAnswer:
 
 
 def _said(data: StopRequest, done: str) -> str:
-    if not data.reason.strip():
+    reason, by = one_line(data.reason), one_line(data.by)
+    if not reason:
         raise Invalid("$.reason is empty: say why, for those who find it stopped")
-    return f"{done} by {data.by}: {data.reason}" if data.by else f"{done}: {data.reason}"
+    return f"{done} by {by}: {reason}" if by else f"{done}: {reason}"

@@ -6,8 +6,8 @@ from litestar import Router, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from foreshape_controller.api import present
 from foreshape_controller.api.auth import operator
+from foreshape_controller.api.scopes import identify
 from foreshape_controller.api.services import Services
 from foreshape_controller.decide import caps, price
 from foreshape_controller.decide.afterwards import afterwards, window
@@ -28,7 +28,7 @@ Limit = Annotated[int, QueryParameter(ge=1, le=100)]
 @get("/servers/{name:str}/why", sync_to_thread=True)
 def why(services: NamedDependency[Services], name: FromPath[str], at: FromQuery[str | None] = None, limit: Limit = 5) -> WhyAnswer:
     """The decision in force now, or at an instant (epoch seconds, ISO 8601, or "2h ago")."""
-    server, called = _identify(services, name)
+    server, called = identify(services, name)
     then = None if at is None else _instant(at, services.clock())
     decisions = services.store.journal.decisions(server, at=then, limit=limit)
     if not decisions and then is not None:
@@ -42,7 +42,7 @@ def why_cause(services: NamedDependency[Services], cause: FromQuery[str], limit:
     found = services.store.journal.caused(cause)
     if found is None:
         raise NotFound(_no_cause(services, cause))
-    _, called = _identify(services, found.server)
+    _, called = identify(services, found.server)
     return _answer(services, (found.server, called), (found,), found.at, limit)
 
 
@@ -73,21 +73,6 @@ def _no_cause(services: Services, cause: str) -> str:
     if any(c.id == cause for c in services.store.caps.all()):
         return f"{cause} is a hard cap, not a decision: see 'foreshape cap show {cause}'"
     return f"no decision with the cause {cause[:80]!r} is kept: an agent's own actions have causes of their own"
-
-
-def _identify(services: Services, wanted: str) -> tuple[str, str]:
-    """Id and name of a server; one that has left the view is still remembered. The view is only asked who of namesakes is there."""
-    known = services.store.inventory.remembered(wanted)
-    exact = [k for k in known if k[0] == wanted] or list(known)
-    if len(exact) == 1:
-        return exact[0]
-    try:
-        found = present.find(services.store.inventory.view(services.clock()), wanted)
-    except NotFound:
-        if not known:
-            raise
-        return known[0]
-    return found.id, found.name
 
 
 def _answer(services: Services, of: tuple[str, str], decisions: tuple[Decision, ...], then: float | None, limit: int) -> WhyAnswer:

@@ -1,0 +1,55 @@
+"""What a person means: a scope, in which a server may be called by its name, and a reason, of which a terminal can show all."""
+
+from foreshape_controller.api import present
+from foreshape_controller.api.services import Services
+from foreshape_controller.errors import NotFound
+from foreshape_controller.store.modes import check_scope
+
+REASON_MOST = 1000
+
+
+def identify(services: Services, wanted: str) -> tuple[str, str]:
+    """Id and name of a server; one that has left the view is still remembered. The view is only asked who of namesakes is there."""
+    known = services.store.inventory.remembered(wanted)
+    exact = [k for k in known if k[0] == wanted] or list(known)
+    if len(exact) == 1:
+        return exact[0]
+    try:
+        found = present.find(services.store.inventory.view(services.clock()), wanted)
+    except NotFound:
+        if not known:
+            raise
+        return known[0]
+    return found.id, found.name
+
+
+def by_id(services: Services, scope: str) -> str:
+    """The scope with a server's name turned into its id. Raises Invalid, and NotFound or Ambiguous for a server."""
+    check_scope(scope)
+    kind, _, name = scope.partition(":")
+    return f"server:{identify(services, name)[0]}" if kind == "server" else scope
+
+
+def set_before(services: Services, scope: str) -> str:
+    """The same; but what somebody set may be asked for and taken back whoever is still there."""
+    return scope if services.store.modes.get(scope) is not None else by_id(services, scope)
+
+
+def inhabited(services: Services, scope: str) -> str:
+    """The same, and it raises NotFound for a host or a project that nobody is in: a word that was misspelt stops nothing."""
+    found = by_id(services, scope)
+    kind, _, name = found.partition(":")
+    if kind not in ("host", "project"):
+        return found
+    view = services.store.inventory.view(services.clock())
+    if name not in ({h.name for h in view.hosts} if kind == "host" else {s.project for s in view.servers}):
+        raise NotFound(f"nothing was stopped: there is no {kind} {name[:80]!r}; 'foreshape {_SHOWN[kind]}' shows those that are known")
+    return found
+
+
+def one_line(text: str) -> str:
+    """A reason as it is kept. Nobody in a hurry is refused for what he pasted: what a terminal might obey becomes a space."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:REASON_MOST]
+
+
+_SHOWN = {"host": "host list", "project": "server list -c Name -c project"}
