@@ -5,7 +5,11 @@ import pytest
 
 from event_support import request
 from foreshape_controller.decide.reclaim import broken, objected
+from foreshape_controller.decide.tiers import load_tiers
 from foreshape_controller.errors import Unavailable
+from foreshape_controller.loops.calendar import Calendar
+from foreshape_controller.loops.leads import LeadTimes
+from foreshape_controller.loops.reclaim import ReclaimLoop
 from foreshape_controller.loops.words import compose
 from foreshape_controller.model.anomaly import Finding as Anomaly
 from foreshape_controller.model.anomaly import Findings, Kind
@@ -13,12 +17,15 @@ from foreshape_controller.model.reclaim import State
 from foreshape_controller.model.workload import Profile
 from foreshape_wire.ids import OrderId
 from foreshape_wire.order import Mode, Origin
-from reclaim_support import Told, loop
+from reclaim_support import Told, loop, terms
 from store_support import outcome, size
 
 pytestmark = pytest.mark.functional
 
 HOUR = 3600.0
+
+SPOT = load_tiers("tiers: {spot: {may_reclaim: true, cpu: {floor_share: 0.05}, memory: {floor_share: 0.1}}}")
+"""The built-in tiers, and one that is like economy."""
 
 
 @pytest.fixture
@@ -199,6 +206,43 @@ def test_whatever_speaks_against_it_gives_back(told, how):
     which = "memory" if how == "pressure" else "cpu"
     assert told.store.reclaims.of("vm-1")[which].state in (State.GIVING_BACK, State.GIVEN_BACK)
     assert which not in floors(told)
+
+
+@pytest.mark.parametrize("what", ["resized", "tier", "project"])
+def test_who_is_not_what_its_owner_was_told_of_is_given_back(told, what):
+    """Sold 8 cores, told "0.4 to 0.1", now sold 16 or in another tier that may be reclaimed too: that was never announced."""
+    looper = loop(told.store)
+    lowered(told, looper)
+    assert floors(told)["cpu"] == pytest.approx(cpu(told).goal)
+    changed(told, what)
+    told.report(10)
+    ReclaimLoop(told.store, lambda: SPOT, Calendar(told.store.events), LeadTimes(told.store.levers), terms()).run_once(told.now)
+    assert cpu(told).state in (State.GIVING_BACK, State.GIVEN_BACK)
+    assert "cpu" not in floors(told)
+
+
+def test_a_change_after_the_notice_withdraws_it_and_it_is_told_anew_once(told):
+    looper = loop(told.store)
+    looper.run_once(told.now)
+    looper.run_once(told.now + 1)
+    assert cpu(told).state is State.NOTICED
+    changed(told, "project")
+    told.report(10)
+    looper.run_once(told.now)
+    assert (cpu(told).state, cpu(told).why) == (State.FOUND, "withdrawn: its project is p2, and was p1 when its owner was told")
+    for seconds in (2, 4, 6):
+        looper.run_once(told.now + seconds)
+    assert (cpu(told).state, cpu(told).project) == (State.NOTICED, "p2")
+    assert [n.project for n in told.store.notices.list("p2") if n.resource == "cpu"] == ["p2"]
+
+
+def changed(told, what):
+    if what == "resized":
+        told.sold["vm-1"] = told.has["vm-1"] = size(16.0, 8192.0)
+    if what == "tier":
+        told.store.inventory.set_tier("vm-1", "spot")
+    if what == "project":
+        told.project = "p2"
 
 
 def test_an_objection_meanwhile_is_not_overwritten(told):

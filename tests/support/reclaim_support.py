@@ -105,6 +105,7 @@ class Told:
         self.mib = dict.fromkeys(names, mib)
         self.has = dict.fromkeys(names, SOLD)
         self.sold = dict.fromkeys(names, SOLD)
+        self.project = "p1"
         self._sequence = 0
 
     def hours(self, hours: float) -> "Told":
@@ -144,7 +145,7 @@ class Told:
             Capability(lever=LeverName.CPU_QUOTA, lowest=0.01, highest=8.0, granule=0.01),
             Capability(lever=LeverName.MEM_BALLOON, lowest=64.0, highest=8192.0, granule=1.0),
         )
-        made = card(name, project="p1", cores=8.0, mib=8192.0)
+        made = card(name, project=self.project, cores=8.0, mib=8192.0)
         return msgspec.structs.replace(made, allocation=self.has[name], entitlement=self.sold[name], capabilities=levers)
 
 

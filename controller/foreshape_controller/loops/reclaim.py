@@ -7,6 +7,7 @@ one that is written goes on after a restart. A row that somebody else changed me
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+import msgspec
 import numpy as np
 
 from foreshape_controller.decide.idle import say, with_margin
@@ -25,6 +26,7 @@ from foreshape_controller.model.tier import Tier
 from foreshape_controller.store.reclaims import Change, Key
 from foreshape_wire.ids import new_id
 from foreshape_wire.order import Mode
+from foreshape_wire.quantity import Size
 
 _log = get_logger("reclaim")
 
@@ -128,6 +130,8 @@ class ReclaimLoop:
         look = known.looks.get(resource)
         new = look is not None and server in look.found and (row is None or row.state is State.GONE)  # another time, another cause
         before = unfound(world.servers[server], resource, world.tiers[server], known.ids("cause"), world.now) if new or row is None else row
+        if before.state is State.FOUND and server in world.servers:  # nobody was told yet: whoever is, is told of what it is now
+            before = _as_it_is(before, world.servers[server], world.tiers[server])
         facts = self._facts(before, world, look, known.lately[resource].get(server))
         after = advance(before, facts, self._terms.rule, world.now)
         return None if after in (row, before) else Change(row, after, notice(before, after, world.now))
@@ -140,7 +144,7 @@ class ReclaimLoop:
         floor, lead = tier_floor(server, tier, resource), world.leads.get(resource, {}).get(server.id, 0.0)
         return Facts(
             fresh=world.now - server.last_seen <= self._terms.stale_after_s,
-            may=self._may_not(server, tier, resource),
+            may=self._may_not(server, tier, resource) or _changed(row, server, tier),
             tier_floor=floor,
             least_now=_least_now(server, tier, resource),
             back=_back(row, server, lately),
@@ -189,8 +193,31 @@ class _Lately(NamedTuple):
     """Median of the forecast half-hour's peak."""
 
 
+def _as_it_is(row: Reclaim, server: Server, tier: Tier) -> Reclaim:
+    return msgspec.structs.replace(row, name=server.name, project=server.project, tier=tier.name)
+
+
+def _changed(row: Reclaim, server: Server, tier: Tier) -> str:
+    """What is other than its owner was told of: that floor was announced for another guarantee, or to another owner."""
+    if row.state not in (State.NOTICED, *LOWERED):
+        return ""
+    told = "when its owner was told"
+    if row.tier != tier.name:
+        return f"its tier is {tier.name}, and was {row.tier} {told}"
+    if row.project != server.project:
+        return f"its project is {server.project}, and was {row.project} {told}"
+    sold = _amount(server.entitlement, row.resource)
+    if row.finding is not None and row.finding.entitlement != sold:
+        return f"it was sold {say(row.resource, sold)}, and {say(row.resource, row.finding.entitlement)} {told}"
+    return ""
+
+
 def _has(server: Server, resource: str) -> float:
-    return server.allocation.cpu.cores if resource == "cpu" else server.allocation.memory.mib
+    return _amount(server.allocation, resource)
+
+
+def _amount(size: Size, resource: str) -> float:
+    return size.cpu.cores if resource == "cpu" else size.memory.mib
 
 
 def _least_now(server: Server, tier: Tier, resource: str) -> float:
