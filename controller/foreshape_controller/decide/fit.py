@@ -85,7 +85,8 @@ def fit(sizes: Sizes, terms: Terms) -> Fitted:
     share = _spread(sizes.target, at, shares.granted)
     waiting = np.where(sizes.choice == GROW, np.maximum(0.0, np.minimum(share, sizes.target) - now), 0.0)
     waiting = np.where(_spread(np.zeros(len(now)), at, held_back) > 0, 0.0, waiting)
-    lacks = np.maximum(0.0, np.minimum(claims.used, claims.target) - shares.granted)  # what a cap or a halt keeps from it, room would not give
+    # What a hard cap or a halt keeps from a server, room on another host would not give it either.
+    lacks = np.maximum(0.0, np.minimum(claims.used, claims.target) - shares.granted)
     unmet = _spread(np.zeros(len(now)), at, np.where(claims.shadow, 0.0, lacks))
     short = _short(np.maximum(waiting, unmet), terms)
     taken = _taken(sizes, terms, share, short)
