@@ -124,6 +124,23 @@ def test_an_empty_list_is_no_error(api, token, capsys):
     assert json.loads(capsys.readouterr().out) == []
 
 
+def test_an_empty_table_says_that_there_is_nothing(api, token, capsys):
+    api.says("GET", "/v1/servers", [])
+    api.says("GET", "/v1/halts", [])
+    assert run(api, token, "server", "list") == 0
+    assert run(api, token, "halt", "list") == 0
+    assert capsys.readouterr().out == "There are none.\nNothing is halted.\n"
+    assert run(api, token, "halt", "list", "-f", "csv") == 0
+    assert "halted" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("form", "shown"), [("table", "red  [31m"), ("value", "red  [31m"), ("json", "red \\u001b[31m")])
+def test_what_other_people_wrote_does_not_command_the_terminal(api, token, capsys, form, shown):
+    api.says("GET", "/v1/modes", [{"scope": "cloud", "mode": "act", "since": 0.0, "reason": "red \x1b[31m"}])
+    assert run(api, token, "mode", "list", "-f", form) == 0
+    assert shown in capsys.readouterr().out
+
+
 def test_the_token_is_sent_and_never_shown(api, token, capsys):
     run(api, token, "host", "list")
     assert {a.authorization for a in api.asked} == {"Bearer secret"}

@@ -159,3 +159,10 @@ def test_a_reason_is_kept_as_one_line_that_a_terminal_can_show(api):
     assert reason.startswith("stopped by ann: switch down [31mred xxx")
     assert (len(reason), reason.isprintable()) == (len("stopped by ann: ") + 1000, True)
     assert api.put("/v1/mode", json={"mode": "act", "reason": pasted}).json()["reason"].startswith("switch down [31mred xxx")
+
+
+@pytest.mark.parametrize("body", [b'{"reason":"\xff\xfe"}', b"[" * 100_000, b'{"reason":"\\ud800"}'])
+def test_a_body_that_cannot_be_read_is_the_senders_fault(program, api, body):
+    answer = api.post("/v1/stop", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")
+    assert [m.scope for m in program.store.modes.all()] == ["cloud"]

@@ -57,6 +57,7 @@ def create_app(services: Services) -> Litestar:
         ],
         dependencies={"services": Provide(provide, sync_to_thread=False)},
         state=State({"services": services}),
+        request_class=problems.BodyRequest,
         request_max_body_size=MAX_MESSAGE_BYTES,
         exception_handlers={
             ControllerError: problems.own,

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from foreshape_controller.api.auth import operator
+from foreshape_controller.api.scopes import one_line
 from foreshape_controller.api.services import Services
 from foreshape_controller.decide import caps as rules
 from foreshape_controller.errors import Invalid, NotFound
@@ -40,7 +41,8 @@ def show(services: NamedDependency[Services], cap: FromPath[str]) -> CapAnswer:
 def create(services: NamedDependency[Services], data: JSONBody[CapRequest]) -> list[CapAnswer]:
     """Set caps: all of the request, or none. They are in the store before any agent hears of them."""
     now = services.clock()
-    made = rules.compose(msgspec.structs.replace(data, scope=_resolved(services, data.scope, now)), new_id, now)
+    scope, reason, by = _resolved(services, data.scope, now), one_line(data.reason), one_line(data.by)
+    made = rules.compose(msgspec.structs.replace(data, scope=scope, reason=reason, by=by), new_id, now)
     services.store.caps.add(made, now)
     for cap in made:
         _tell(services, cap)
@@ -50,7 +52,7 @@ def create(services: NamedDependency[Services], data: JSONBody[CapRequest]) -> l
 @delete("/caps/{cap:str}", status_code=200, sync_to_thread=True)
 def lift(request: Request[Any, Any, Any], services: NamedDependency[Services], cap: FromPath[str]) -> CapAnswer:
     """End a cap now; query ``reason``. Agents undo it with their next report."""
-    why = str(request.query_params.get("reason", "")).strip()
+    why = one_line(str(request.query_params.get("reason", "")))
     if len(why) > rules.REASON_MOST:
         raise Invalid(f"reason: at most {rules.REASON_MOST} characters")
     before = services.store.caps.find(cap)

@@ -31,6 +31,7 @@ from foreshape_controller.store.marks import added
 from foreshape_controller.store.modes import ModeSet
 from foreshape_wire.order import Mode
 
+REASON_MOST = 1000
 Scope = Annotated[str, QueryParameter(name="scope", description="cloud, host:NAME, project:ID or server:ID")]
 
 
@@ -132,7 +133,7 @@ def set_mode(services: NamedDependency[Services], data: JSONBody[ModeRequest]) -
         raise Invalid(f"$.mode is {data.mode!r}: write observe, advise or act")
     else:
         scope = by_id(services, data.scope)
-        modes.set(scope, Mode(data.mode), one_line(data.reason), services.clock())
+        modes.set(scope, Mode(data.mode), one_line(data.reason)[:REASON_MOST], services.clock())
     return mode_of(services, scope)
 
 

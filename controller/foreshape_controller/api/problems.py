@@ -14,6 +14,19 @@ from foreshape_wire.codec import WireError
 
 log = get_logger("api")
 
+
+class BodyRequest(Request[Any, Any, Any]):
+    """A request whose body may be anything: the decoder's own faults are the sender's, not ours."""
+
+    async def json(self) -> Any:
+        try:
+            return await super().json()
+        except UnicodeDecodeError as e:
+            raise errors.Invalid(f"the body is not JSON in UTF-8: {e.reason} at byte {e.start}") from e
+        except RecursionError as e:
+            raise errors.Invalid("the body is not usable: its lists or objects lie too deep in each other") from e
+
+
 STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.NotFound: (404, "Not found"),
     errors.Ambiguous: (409, "Ambiguous"),

@@ -5,8 +5,6 @@ from foreshape_controller.api.services import Services
 from foreshape_controller.errors import NotFound
 from foreshape_controller.store.modes import check_scope
 
-REASON_MOST = 1000
-
 
 def identify(services: Services, wanted: str) -> tuple[str, str]:
     """Id and name of a server; one that has left the view is still remembered. The view is only asked who of namesakes is there."""
@@ -49,7 +47,7 @@ def inhabited(services: Services, scope: str) -> str:
 
 def one_line(text: str) -> str:
     """A reason as it is kept. Nobody in a hurry is refused for what he pasted: what a terminal might obey becomes a space."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:REASON_MOST]
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 _SHOWN = {"host": "host list", "project": "server list -c Name -c project"}

@@ -15,6 +15,9 @@ from foreshape_controller.model.answers import HaltAnswer, ModeAnswer, StopAnswe
 from foreshape_controller.model.brakes import Halt
 from foreshape_wire.order import Mode
 
+REASON_MOST, BY_MOST = 1000, 100
+"""Characters; more is cut off: a stop is no time for refusals."""
+
 _log = get_logger("stop")
 
 
@@ -72,7 +75,7 @@ def _halt(h: Halt) -> HaltAnswer:
 
 
 def _said(data: StopRequest, done: str) -> str:
-    reason, by = one_line(data.reason), one_line(data.by)
+    reason, by = one_line(data.reason)[:REASON_MOST], one_line(data.by)[:BY_MOST]
     if not reason:
         raise Invalid("$.reason is empty: say why, for those who find it stopped")
     return f"{done} by {by}: {reason}" if by else f"{done}: {reason}"

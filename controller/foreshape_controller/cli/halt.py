@@ -21,6 +21,7 @@ COLUMNS: Columns = (
 class HaltList(ListView):
     """List where Foreshape orders less than it would: orders failed, somebody else changes sizes, measurements are missing."""
 
+    nothing = "Nothing is halted."
     columns = COLUMNS
 
     def ask(self, parsed: Namespace) -> Any:  # noqa: ARG002 - the list takes no arguments

@@ -18,6 +18,7 @@ def _first(row: Row) -> str:
 class NeedList(ListView):
     """List hosts that no sharing can serve: how much has to leave, when a migration has to begin, and who could go."""
 
+    nothing = "No host needs anybody to leave."
     columns = (
         ("Host", lambda r: r["host"]),
         ("Resource", lambda r: r["resource"]),

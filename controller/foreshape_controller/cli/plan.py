@@ -19,6 +19,7 @@ def _amount(key: str) -> Any:
 class PlanShow(ListView):
     """Show the newest plan: what each server has, should have, and why."""
 
+    nothing = "Nothing is to be changed."
     columns = (
         ("Server", lambda r: r.get("name", r["server"])),
         ("Host", lambda r: r["host"]),

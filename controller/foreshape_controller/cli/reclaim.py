@@ -46,6 +46,7 @@ COLUMNS: Columns = (
 class ReclaimList(ListView):
     """List idle and over-sized servers: what their floors are lowered to, what that saves, how long a give-back takes."""
 
+    nothing = "Nobody was found idle or over-sized; the first look is an hour after a start ([reclaim] find_every_s)."
     columns = COLUMNS
 
     def get_parser(self, prog_name: str) -> ArgumentParser:

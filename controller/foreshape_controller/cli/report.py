@@ -30,6 +30,7 @@ def _right(row: Row) -> str:
 class ReportTiers(ListView):
     """List how each tier did: violations against its target, slack, resizes, what feedback made of it, whether decisions were right."""
 
+    nothing = ""
     columns = (
         ("Tier", lambda r: r["tier"]),
         ("Resource", lambda r: r["resource"]),

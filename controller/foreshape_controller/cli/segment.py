@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from foreshape_controller.cli.event import seconds
-from foreshape_controller.cli.view import Columns, ListView, Row, amounts, moment
+from foreshape_controller.cli.view import MACHINE, Columns, ListView, Row, amounts, moment
 
 DIGITS = {"cpu": 2, "memory": 0}
 
@@ -33,7 +33,7 @@ class SegmentList(ListView):
     """List segments: members, what they want, have, are promised and were sold, their part of their hosts, and what is expected.
 
     Capacity is the segment's part of what its hosts can hand out, by what was sold there. Expected: the median of the next
-    half-hour and the day's peak (95 %). Slack: the part of what it has that it does not want now.
+    half-hour and the day's peak (95 %). Slack: (allocation - use) / allocation now, of the servers that were measured.
     """
 
     columns: Columns = (
@@ -53,6 +53,7 @@ class SegmentList(ListView):
 class SegmentReport(ListView):
     """Who gave and who got on hosts that were short: segment by segment, or tier by tier where a server is in no segment."""
 
+    nothing = "Nobody had to give: no host was short."
     columns: Columns = (
         ("Giver", lambda r: r["giver"]),
         ("Taker", lambda r: r["taker"]),
@@ -68,4 +69,8 @@ class SegmentReport(ListView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.get("/v1/segments/report", since_s=parsed.since)["transfers"]
+        answer = self.app.client.get("/v1/segments/report", since_s=parsed.since)
+        if parsed.formatter not in MACHINE:
+            nobody = "" if answer["transfers"] else " Nobody had to give."
+            self.app.stdout.write(f"From {moment(answer['since'])} to {moment(answer['until'])}.{nobody}\n")
+        return answer["transfers"]

@@ -63,7 +63,8 @@ class TierReload(_Policy):
         answer = self.app.client.post("/v1/tiers/reload")
         self.say(answer, parsed)
         if answer["problems"]:
-            raise CliError(f"{len(answer['problems'])} problems in {answer['file']}: the tiers before stay in force")
+            count = len(answer["problems"])
+            raise CliError(f"{count} problem{'s' if count > 1 else ''} in {answer['file']}: the tiers before stay in force")
         return answer
 
 

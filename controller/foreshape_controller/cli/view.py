@@ -34,8 +34,8 @@ class Structure(FormattableColumn[Any]):
     def human_readable(self) -> str:
         items = self._value
         if isinstance(items, dict):
-            return "\n".join(f"{k}: {v}" for k, v in items.items())
-        return "\n".join(_line(i) for i in items)
+            return printable("\n".join(f"{k}: {v}" for k, v in items.items()))
+        return printable("\n".join(_line(i) for i in items))
 
 
 def _line(item: Any) -> str:
@@ -56,7 +56,14 @@ def cell(value: Any, form: str) -> Any:
         return json.dumps(value) if nested else value
     if isinstance(value, float):
         return Amount(value)
+    if isinstance(value, str) and form not in MACHINE:
+        return printable(value)
     return Structure(value) if nested else value
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey: names and reasons are other people's words."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
 class CsvSingle(SingleFormatter):
@@ -118,6 +125,9 @@ class _View:
 class ListView(_View, Lister):
     """A list of the API's objects."""
 
+    nothing = "There are none."
+    """What a person reads instead of an empty table."""
+
     def _load_formatter_plugins(self) -> ExtensionManager[Any]:
         manager: ExtensionManager[Any] = ExtensionManager(self.formatter_namespace, invoke_on_load=True)
         return self.with_formatters(manager, {"text": _Text} if self.text_default else {})
@@ -138,6 +148,8 @@ class ListView(_View, Lister):
     def take_action(self, parsed: Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         rows = self.rows(self.ask(parsed))
         self.say_if_simulated(parsed)
+        if not rows and parsed.formatter == "table":
+            self.app.stdout.write(self.nothing)  # the empty table is the end of the line
         columns = self.chosen(parsed, rows[0]) if rows else self.columns
         return [c[0] for c in columns], [[cell(make(row), parsed.formatter) for _, make in columns] for row in rows]
 
@@ -169,7 +181,7 @@ class ShowView(_View, ShowOne):
 def _print_text(view: _View, parsed: Namespace) -> int:
     answer = view.ask(parsed)
     view.say_if_simulated(parsed)
-    view.app.stdout.write(view.text(answer, parsed).rstrip("\n") + "\n")
+    view.app.stdout.write(printable(view.text(answer, parsed)).rstrip("\n") + "\n")
     return 0
 
 
