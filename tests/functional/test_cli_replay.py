@@ -161,6 +161,16 @@ def test_what_cannot_be_replayed_is_said_in_a_sentence_with_exit_2(trace: Path, 
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("option", ["--out", "--report"])
+def test_neither_a_folder_nor_the_trace_itself_is_written_over(trace: Path, tmp_path: Path, option: str, capsys) -> None:
+    before = trace.read_bytes()
+    assert replayed(trace, option, tmp_path) == 2
+    assert f"{option} {tmp_path} is a folder" in capsys.readouterr().err
+    assert replayed(trace, option, trace) == 2
+    assert "is the trace itself and would be lost" in capsys.readouterr().err
+    assert trace.read_bytes() == before
+
+
 def test_tiers_that_contradict_themselves_are_refused_before_anything_is_done(trace: Path, tmp_path: Path, capsys) -> None:
     bad = tmp_path / "tiers.yaml"
     bad.write_text("tiers: {standard: {cpu: {quantile: 7}}}\n")

@@ -14,6 +14,7 @@ from foreshape_controller.errors import ConfigError, TraceError
 from foreshape_controller.forecast.reactive import Reactive
 from foreshape_controller.model.forecast import Forecast
 from foreshape_controller.model.history import BINS_PER_DAY, History
+from foreshape_controller.replay import findings as findings_module
 from foreshape_controller.replay.engine import Replayed, Setup, per_bin, replay
 from foreshape_controller.replay.findings import find, held_back
 from foreshape_controller.replay.stage import Hosts
@@ -180,6 +181,28 @@ def test_money_is_what_was_not_allocated_at_the_tiers_price():
     assert mine.saved == pytest.approx(2 * (3.5 + 11 * 3.4) / 12)
     assert flavor.saved == 0.0
     assert find({"cpu": history}, run(history, tiers=BUILT_IN)).lines[0].saved is None
+
+
+def test_a_server_that_is_not_there_saves_nothing():
+    """Of 12 bins the last six are a gap: it kept 0.6 of 4 cores, and nobody could have used the rest of it."""
+    history = after_a_day([0.5] * 6 + [np.nan] * 6, [0.5] * 12)
+    found = find({"cpu": history}, run(history, tiers=load_tiers("tiers: {standard: {price: {cpu_core: 2}}}")))
+    assert found.lines[0].saved == pytest.approx(2 * ((3.5 + 5 * 3.4) + (3.5 + 11 * 3.4)) / 12)
+
+
+def test_where_no_server_is_active_it_says_so():
+    """0.1 of 4 cores is 2.5 %."""
+    idle, busy = (after_a_day([low] * 12, low=low) for low in (0.1, 0.5))
+    assert find({"cpu": idle}, run(idle)).none_active
+    assert not find({"cpu": busy}, run(busy)).none_active
+
+
+def test_rivals_multiply_what_could_be_wanted_and_no_more():
+    """The trace once says 9 cores of 4 sold: half of the moving max is 2 then, not 4."""
+    history = after_a_day([9.0] + [1.0] * 20)
+    found = find({"cpu": history}, run(history))
+    assert all(line.row.allocation.max() <= 4.0 for line in found.lines)
+    assert findings_module._until(history, found.replayed).max() == 4.0
 
 
 def test_a_trace_without_memory_is_decided_by_cpu_alone():

@@ -83,7 +83,8 @@ def _replayed(parsed: Namespace, tell: Tell) -> "Findings":
     from foreshape_controller.replay.report import page  # noqa: PLC0415
 
     _refuse_folders(parsed)
-    tiers, histories = _tiers(parsed.tiers), _histories(parsed, tell)
+    notes: list[str] = []
+    tiers, histories = _tiers(parsed.tiers), _histories(parsed, tell, notes)
     setup = _setup(parsed, tiers, next(iter(histories.values())))
     predictor, voice = _voice(parsed.model)
     tell(voice)
@@ -96,7 +97,7 @@ def _replayed(parsed: Namespace, tell: Tell) -> "Findings":
     if parsed.out:
         tell(f"{parsed.out}: {write_allocations(replayed, parsed.out)} rows")
     if parsed.report:
-        parsed.report.write_text(page(findings, _source(parsed, voice)), encoding="utf-8")
+        parsed.report.write_text(page(findings, _source(parsed, voice, notes)), encoding="utf-8")
         tell(f"{parsed.report}: {parsed.report.stat().st_size / 1024:.0f} KiB")
     tell(_speed(replayed))
     return findings
@@ -107,6 +108,10 @@ def _refuse_folders(parsed: Namespace) -> None:
     for option, path in (("--out", parsed.out), ("--report", parsed.report)):
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"{option} {path}: there is no folder {path.absolute().parent}; make it first")
+        if path is not None and path.is_dir():
+            raise UsageError(f"{option} {path} is a folder: name a file in it")
+        if path is not None and path.resolve() == parsed.trace.resolve():
+            raise UsageError(f"{option} {path} is the trace itself and would be lost: name another file")
 
 
 def _tiers(path: Path | None) -> "Tiers":
@@ -120,10 +125,13 @@ def _tiers(path: Path | None) -> "Tiers":
         raise UsageError(f"--tiers {path}: {e.strerror if isinstance(e, OSError) else 'is no text'}; give a file like tiers.yaml") from e
 
 
-def _histories(parsed: Namespace, tell: Tell) -> "dict[str, History]":
+def _histories(parsed: Namespace, tell: Tell, notes: list[str]) -> "dict[str, History]":
     from foreshape_controller.replay.trace_file import load_trace  # noqa: PLC0415 - start-up time
 
-    said = lambda word: tell(f"{parsed.trace}: {word}")  # noqa: E731 - a word in front
+    def said(word: str) -> None:
+        notes.append(word)
+        tell(f"{parsed.trace}: {word}")
+
     found = dict(load_trace(parsed.trace, resources=parsed.resource, vms=parsed.vms, tell=said, usual=("cpu", "memory")))
     names = next(iter(found.values())).series
     for vm in parsed.show:
@@ -169,7 +177,7 @@ def _voice(model: Path | None) -> "tuple[Predictor, str]":
     return Chain(Baseline(), found), f"forecasts: model {model} where it is better than the baseline"
 
 
-def _source(parsed: Namespace, voice: str) -> Any:
+def _source(parsed: Namespace, voice: str, notes: Sequence[str]) -> Any:
     from foreshape_controller.replay.report import Source  # noqa: PLC0415 - start-up time
 
     return Source(
@@ -178,6 +186,7 @@ def _source(parsed: Namespace, voice: str) -> Any:
         tiers=f"tiers of {parsed.tiers}" if parsed.tiers else "the built-in tiers",
         sample=f"chosen by --vms {' '.join(parsed.vms)}" if parsed.vms else "all that the trace holds",
         servers=tuple(parsed.show),
+        notes=tuple(notes),
     )
 
 

@@ -52,8 +52,10 @@ class Findings:
 
     replayed: Replayed
     busy: Flags
-    """[n]: which servers are active."""
+    """[n]: which servers are active; all where none is (``none_active``)."""
     lines: tuple[Line, ...]
+    none_active: bool = False
+    """No server is: what is said of active servers is said of all."""
     frontiers: Mapping[str, Mapping[str, tuple[tuple[float, float], ...]]] = field(default_factory=dict)
     """By resource and rival: violations of active servers and allocated share, at several multipliers."""
 
@@ -68,7 +70,8 @@ class Findings:
 
 def find(histories: Mapping[str, History], replayed: Replayed, *, frontier: bool = False) -> Findings:
     """Compare what was allocated with what the rivals would have allocated over the same bins."""
-    busy = _busy(histories, replayed)
+    found = _busy(histories, replayed)
+    busy = found if found.any() else np.ones(len(found), np.bool_)
     lines = []
     frontiers = {}
     for r, track in replayed.tracks.items():
@@ -78,19 +81,21 @@ def find(histories: Mapping[str, History], replayed: Replayed, *, frontier: bool
         lines += [Line(r, row, _saved(row, track, replayed, r), mine / max(row.measures.allocation_share, 1e-12)) for row in rows]
         if frontier:
             frontiers[r] = _frontier(demand, track, r, busy)
-    return Findings(replayed, busy, tuple(lines), frontiers)
+    return Findings(replayed, busy, tuple(lines), not found.any(), frontiers)
 
 
 def _busy(histories: Mapping[str, History], replayed: Replayed) -> Flags:
     """By CPU where the trace has it, for every resource alike."""
     some = histories.get("cpu") or next(iter(histories.values()))
     past = (replayed.setup.begin - some.start) // some.step_s
-    busy = active(some.mean[:, :past], some.entitlement)
-    return busy if busy.any() else np.ones(len(busy), np.bool_)
+    return active(some.mean[:, :past], some.entitlement)
 
 
 def _until(history: History, replayed: Replayed) -> Floats:
-    return history.mean[:, : (replayed.setup.end - history.start) // history.step_s]
+    """[n, bins]: demand up to the end, cut at what was sold: nobody can want more, and rivals multiply it."""
+    mean = history.mean[:, : (replayed.setup.end - history.start) // history.step_s]
+    cut: Floats = np.where(history.entitlement[:, None] > 0, np.minimum(mean, history.entitlement[:, None]), mean)
+    return cut
 
 
 def _frontier(demand: Floats, track: Track, resource: str, busy: Flags) -> Mapping[str, tuple[tuple[float, float], ...]]:
@@ -110,7 +115,8 @@ def _saved(row: Row, track: Track, replayed: Replayed, resource: str) -> float |
     prices = price_per_unit(replayed, resource)
     if row.allocation is None or not prices.any():
         return None
-    free = (track.sold[:, None] - row.allocation).sum(axis=1, dtype=np.float64)
+    known = np.isfinite(track.demand)  # as every other figure: a server that is not there, or is not heard of, saves nothing
+    free = np.where(known, track.sold[:, None] - row.allocation, 0).sum(axis=1, dtype=np.float64)
     return float((free * prices).sum() * HOURS)
 
 

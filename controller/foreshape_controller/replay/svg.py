@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 760, 220
 LEAST_TOP = 1e-12
 """What is smaller everywhere is drawn as nothing."""
 
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 62, 26, 24, 26
 MOST_POINTS = 420
 """More points than pixels show nothing more."""
 
@@ -43,16 +43,18 @@ class Axes:
     log_x: bool = False
 
 
-def thinned(values: np.ndarray, x: np.ndarray) -> tuple[list[float], list[float]]:
-    """At most ``MOST_POINTS`` points, each the largest of its stretch; a stretch without data is left out."""
-    width = max(1, ceil(len(values) / MOST_POINTS))
-    count = ceil(len(values) / width)
-    padded = np.full(count * width, np.nan)
-    padded[: len(values)] = values
-    blocks = padded.reshape(count, width)
-    known = np.isfinite(blocks).any(axis=1)
-    top = np.max(np.where(np.isfinite(blocks), blocks, -np.inf), axis=1)
-    return x[::width][:count][known].tolist(), top[known].tolist()
+def thinned(values: np.ndarray, x: np.ndarray, by: np.ndarray | None = None) -> tuple[list[float], list[float]]:
+    """At most ``MOST_POINTS`` points: of each stretch the one where ``by`` (default: the values) is largest.
+
+    Series that are thinned by the same ``by`` show the same moments. A stretch in which ``by`` is unknown keeps its first point.
+    """
+    lead = values if by is None else by
+    width = max(1, ceil(len(lead) / MOST_POINTS))
+    count = ceil(len(lead) / width)
+    padded = np.full(count * width, -np.inf)
+    padded[: len(lead)] = np.where(np.isfinite(lead), lead, -np.inf)
+    at = np.arange(count) * width + padded.reshape(count, width).argmax(axis=1)
+    return x[at].tolist(), values[at].tolist()
 
 
 def chart(title: str, series: Sequence[Series], axes: Axes) -> str:
@@ -67,7 +69,7 @@ def chart(title: str, series: Sequence[Series], axes: Axes) -> str:
 
 def _figure(title: str, tall: float, drawn: str) -> str:
     view = f'<svg viewBox="0 0 {WIDTH} {tall}" role="img" aria-label={quoteattr(title)}>{drawn}</svg>'
-    return f"<figure><figcaption>{escape(title)}</figcaption>{view}</figure>"
+    return f'<figure><figcaption>{escape(title)}</figcaption><div class="wide">{view}</div></figure>'
 
 
 def bars(title: str, named: Sequence[tuple[str, float]], unit: str) -> str:
@@ -120,21 +122,53 @@ def _grid(scale: _Scale, axes: Axes) -> list[str]:
     for k in range(5):
         value = scale.top * k / 4
         y = scale.y(value)
-        said = f"{value:.1%}" if axes.share and scale.top < 0.2 else f"{value:.0%}" if axes.share else f"{value:,.4g}"
+        said = _said(value, scale.top, share=axes.share)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="g"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{said}</text>')
-    parts.append(f'<text x="{LEFT + 4}" y="{TOP + 8}" class="u">{escape(axes.unit)}</text>')
+    parts.append(f'<text x="{LEFT - 6}" y="{TOP - 11}" class="u">{escape(axes.unit)}</text>')
     parts += [f'<text x="{scale.x(at):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(said)}</text>' for at, said in axes.ticks]
     return parts
 
 
+def _said(value: float, top: float, *, share: bool) -> str:
+    """A number at an axis that ends at ``top``, with as many digits as its quarters need."""
+    shown, most = (100 * value, 100 * top) if share else (value, top)
+    digits = next((d for d in range(6) if abs(round(most / 4, d) - most / 4) <= 1e-9 * most), 6)
+    return f"{shown:,.{digits}f}{'%' if share else ''}"
+
+
 def _drawn(series: Series, colour: str, scale: _Scale) -> list[str]:
-    points = [(scale.x(x), scale.y(y)) for x, y in zip(series.x, series.y, strict=True) if isfinite(y)]
-    if series.dots:
-        return [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"><title>{escape(series.name)}</title></circle>' for x, y in points]
+    """Where a value is not known the line is broken; a point between two such has a dot."""
+    parts: list[str] = []
+    for run in _runs(series):
+        points = [(scale.x(x), scale.y(y)) for x, y in run]
+        if series.dots or len(points) == 1:
+            parts += [
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"><title>{escape(series.name)}</title></circle>'
+                for x, y in points
+            ]
+        else:
+            parts += _line(points, series, colour, scale)
+    return parts
+
+
+def _runs(series: Series) -> Iterable[list[tuple[float, float]]]:
+    """Points that belong together."""
+    run: list[tuple[float, float]] = []
+    for x, y in zip(series.x, series.y, strict=True):
+        if isfinite(y):
+            run.append((x, y))
+        elif run:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _line(points: Sequence[tuple[float, float]], series: Series, colour: str, scale: _Scale) -> list[str]:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     drawn = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.4"><title>{escape(series.name)}</title></polyline>']
-    if series.fill and points:
+    if series.fill:
         base = f"{scale.y(0):.1f}"
         area = f"{points[0][0]:.1f},{base} {path} {points[-1][0]:.1f},{base}"
         drawn.insert(0, f'<polygon points="{area}" fill="{colour}" opacity="0.15"/>')
