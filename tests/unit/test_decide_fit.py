@@ -156,6 +156,14 @@ def test_memory_goes_by_steps_and_never_into_what_is_in_use():
     assert said(fit(asked, unknown))[1] == ("hold", 4000, "at_target"), "nobody knows what is in use"
 
 
+def test_memory_in_use_stays_where_no_lever_reaches_so_high():
+    """2000 of its 6000 came by a lever that cannot be used now; the balloon reaches 4000, and 5000 are in use with their margin."""
+    asked = sizes([1000, 6000], [3000, 6000], [500, 400], "memory")
+    levers = Levers(np.ones((1, 2), bool), np.full((1, 2), 256.0), np.full((1, 2), 4000.0), np.ones((1, 2)))
+    mine = replace(terms(2, 7000, order=[3, 1], used=[3000, 4500], least=[1500, 5000], granule=16.0), levers=levers)
+    assert said(fit(asked, mine))[1] == ("hold", 6000, "at_target")
+
+
 def test_a_share_binds_the_agent_as_long_as_more_is_wanted_than_there_is():
     short = fit(sizes([1, 2], [2.5, 2], [0.5, 0.2]), terms(2, 3.2, order=[3, 1], used=[2.5, 2])).sizes.inputs["limit"]
     assert np.isnan(short[0]), "the higher tier may answer pressure"

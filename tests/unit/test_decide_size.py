@@ -65,6 +65,14 @@ def test_memory_keeps_the_working_set_and_its_margin():
     assert found.target >= 1200.0
 
 
+def test_memory_in_use_stays_where_no_lever_reaches_so_high():
+    """6144 by a balloon that reaches 4096 and by virtio-mem that cannot be used now; 5000 are in use, 6000 with their margin."""
+    stuck = replace(MEMORY, allocation=6144.0, entitlement=8192.0, ceiling=8192.0, peak=peak(3000), seen=replace(QUIET_MIB, latest=5000.0))
+    found = size(stuck, STANDARD)
+    assert (found.choice, found.code) == (Choice.HOLD, "working_set")
+    assert size(replace(stuck, cap=2048.0), STANDARD).choice is Choice.HOLD, "nor for a hard cap"
+
+
 def test_a_small_working_set_keeps_the_room_the_agent_insists_on():
     small = replace(MEMORY, peak=peak(50), seen=replace(QUIET_MIB, latest=100.0, hold_peak=100.0))
     assert size(small, STANDARD).wanted == 164.0, "20 % of 100 are less than 64 MiB"

@@ -218,7 +218,7 @@ def _taken(sizes: Sizes, terms: Terms, share: Column, short: Flags) -> _Taken:
     to = np.where(to < floor - reach.EPSILON, reach.at_least(terms.levers, np.maximum(floor, share), terms.granule), to)
     if sizes.resource == "memory":
         one = reach.at_least(terms.levers, have * (1 - terms.step_share), terms.granule)
-        in_use = reach.at_least(terms.levers, np.where(np.isfinite(terms.least), terms.least, have), terms.granule)
+        in_use = reach.enough(terms.levers, np.where(np.isfinite(terms.least), terms.least, have), terms.granule, have)
         one = np.where(one < have, one, reach.at_most(terms.levers, have - terms.granule, terms.granule))
         to = np.maximum(np.maximum(to, one), in_use)
     worth = have - np.maximum(share, floor) >= np.maximum(BAND * have, WAITS * terms.granule)

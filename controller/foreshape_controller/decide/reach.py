@@ -34,6 +34,12 @@ def at_least(levers: Levers, amount: Column, granule: float) -> Column:
     return _first(enough, most, amount)
 
 
+def enough(levers: Levers, amount: Column, granule: float, otherwise: Column) -> Column:
+    """As ``at_least``; ``otherwise`` where no lever reaches so high."""
+    found = at_least(levers, amount, granule)
+    return np.where(found < amount - EPSILON, otherwise, found)
+
+
 def at_most(levers: Levers, amount: Column, granule: float) -> Column:
     """Largest reachable amount that is not above the given one, else the least that can be reached."""
     origin, step = _grid(levers, granule)

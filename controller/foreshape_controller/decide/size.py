@@ -127,6 +127,11 @@ class _Case:
         """Rounded up to what a lever can do, then clamped."""
         return np.minimum(self.ceiling, np.maximum(self.floor, self.reached(amount)))
 
+    @property
+    def in_use_kept(self) -> Column:
+        """What is in use, as a lever can do it; all it has, where none reaches so high."""
+        return reach.enough(self.facts.levers, self.in_use, self.facts.granule, self.facts.allocation)
+
     def reached(self, amount: Column) -> Column:
         return reach.at_least(self.facts.levers, amount, self.facts.granule)
 
@@ -212,7 +217,7 @@ def _throttled(case: _Case, limit: Column) -> Column:
     if f.resource != "memory":
         return limit
     known = np.isfinite(f.seen.latest) & (f.seen.confidence >= CONFIDENT)
-    to = np.maximum(np.maximum(limit, case.one_step), case.reached(case.in_use))
+    to = np.maximum(np.maximum(limit, case.one_step), case.in_use_kept)
     return np.where(known, np.minimum(f.allocation, to), f.allocation)
 
 
@@ -268,7 +273,7 @@ def _permissions(case: _Case) -> tuple[tuple[str, Flags, Flags], ...]:
 def _kept(case: _Case, goal: Column, where: Flags, gates: _Asked, told: dict[str, Column]) -> tuple[Column, Codes]:
     """What must stay, and the reason where that leaves nothing to take."""
     held = np.nan_to_num(case.facts.held)
-    seen_kept, held_kept, in_use = case.fit(case.used), case.fit(held), case.reached(case.in_use)
+    seen_kept, held_kept, in_use = case.fit(case.used), case.fit(held), case.in_use_kept
     gates.ask("working_set", where & (in_use > goal), np.zeros(len(goal), bool))
     gates.ask("observed_high", where, seen_kept <= goal)
     gates.ask("hold_time", where, held_kept <= goal)
