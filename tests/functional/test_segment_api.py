@@ -1,6 +1,7 @@
 """Segments through the API and the command: what they have beside what is expected, and who gave to whom."""
 
 import json
+import re
 import logging
 
 import pytest
@@ -84,7 +85,9 @@ def test_the_report_tells_who_gave_and_who_got(ask, served):
     (moved,) = json.loads(out)
     assert (moved["giver"], moved["taker"], moved["amount"], moved["times"], moved["hosts"]) == ("segment:batch", "segment:web", 0.75, 2, 1)
     assert json.loads(ask("segment", "report", "--since", "7d", "-f", "json")[1])[0]["amount"] == 8.75
-    assert "0.75 cores" in ask("segment", "report")[1]
+    table = ask("segment", "report")[1]
+    assert "0.75 cores" in table
+    assert re.search(r"From \S+.* to \S+", table), "of which time"
 
 
 def test_the_balance_of_everybody_is_nothing(served):

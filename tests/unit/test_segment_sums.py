@@ -35,8 +35,20 @@ def test_a_segment_is_the_sum_of_its_servers():
     assert (web.servers, web.hosts) == (2, 2), "one that left is no longer counted"
     assert (cpu.demand, cpu.allocated, cpu.entitled) == (1.0, 6.0, 8.0)
     assert cpu.floor == pytest.approx(0.6)
-    assert cpu.slack == pytest.approx(1 - 1 / 6)
+    assert cpu.slack == pytest.approx(1 - 1 / 4), "of a's four: what b uses of its two, nobody knows"
     assert web.sums["memory"].floor == 0.0
+
+
+def test_slack_of_one_server_is_not_eaten_by_the_want_of_another():
+    """a wants 6 of its 4 and uses 4, b 1 of its 4: 3 of 8 are not used, though 7 are wanted."""
+    servers = (server("a", last=sample("a", cpu=6.0)), server("b", host="hv2", last=sample("b", cpu=1.0)))
+    view = ClusterView(at=NOW, hosts=(host(), host("hv2", cpus=8)), servers=servers)
+    assert standing(view, WEB, "segment:web", FLOORS, ROOMS).sums["cpu"].slack == pytest.approx(3 / 8)
+
+
+def test_of_servers_that_nobody_measured_there_is_no_slack():
+    view = ClusterView(at=NOW, hosts=(host(),), servers=(server("a", last=None),))
+    assert standing(view, WEB, "segment:web", FLOORS, ROOMS).sums["cpu"].slack is None
 
 
 def test_its_capacity_is_its_part_of_what_its_hosts_may_hand_out():

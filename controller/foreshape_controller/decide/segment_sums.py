@@ -21,6 +21,10 @@ class Sums:
 
     demand: float = 0.0
     """In the newest samples; a server without one counts nothing."""
+    used: float = 0.0
+    """The same, of each server no more than it has."""
+    measured: float = 0.0
+    """What servers with a sample have: slack is said of these alone."""
     allocated: float = 0.0
     floor: float = 0.0
     entitled: float = 0.0
@@ -31,8 +35,8 @@ class Sums:
 
     @property
     def slack(self) -> float | None:
-        """Part of what it has that it does not want now."""
-        return max(0.0, 1 - self.demand / self.allocated) if self.allocated > 0 else None
+        """(allocation − use) / allocation now, of the servers that were measured; None: none was."""
+        return 1 - self.used / self.measured if self.measured > 0 else None
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,12 @@ def standing(view: ClusterView, groups: Groups, series: str, floors: Floors, roo
 def _sums(resource: str, members: Sequence[Server], view: ClusterView, floors: Mapping[str, float], rooms: Mapping[str, float]) -> Sums:
     sold = _sold(resource, (s for s in view.servers if s.host in rooms))
     mine = _sold(resource, members)
+    wants = [(_demand(s, resource), _amount(s, "allocation", resource)) for s in members]
+    heard = [(d, has) for d, has in wants if d is not None]
     return Sums(
-        demand=sum(_demand(s, resource) for s in members),
+        demand=sum(d for d, _ in heard),
+        used=sum(min(d, has) for d, has in heard),
+        measured=sum(has for _, has in heard),
         allocated=sum(_amount(s, "allocation", resource) for s in members),
         floor=sum(floors.get(s.id, 0.0) for s in members),
         entitled=sum(mine.values()),
@@ -79,13 +87,14 @@ def _amount(server: Server, what: str, resource: str) -> float:
     return float(size.cpu.cores if resource == "cpu" else size.memory.mib)
 
 
-def _demand(server: Server, resource: str) -> float:
+def _demand(server: Server, resource: str) -> float | None:
+    """None: nobody measured it."""
     last = server.last
     if last is None:
-        return 0.0
+        return None
     if resource == "cpu":
-        return last.cpu.demand.cores if last.cpu else 0.0
-    return last.memory.demand.mib if last.memory else 0.0
+        return last.cpu.demand.cores if last.cpu else None
+    return last.memory.demand.mib if last.memory else None
 
 
 # -- who gave, who got --------------------------------------------------------------------------------------------------
