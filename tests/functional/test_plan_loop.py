@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from decide_support import BALLOON, HOUR, NOW, MemoryStore, history, host, numbered, sample, server, size_of
+from foreshape_controller.decide.downgrade import Miss
 from foreshape_controller.decide.tiers import BUILT_IN, load_tiers
 from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
@@ -136,6 +137,18 @@ def test_what_was_wanted_within_the_hold_time_is_kept():
     store.wanted["cpu"] = {"vm1": 3.9}
     plan, _ = cycle(store)
     assert (plan.decisions[0].cpu.choice, plan.decisions[0].cpu.code) == (Choice.HOLD, "hold_time")
+
+
+def test_what_did_not_come_true_does_not_cut_short_what_was_forgotten():
+    """An upgrade an hour ago forgot all wishes; of the 4 cores wanted since then only one came. What was wanted before is not known."""
+    store = world([server()], [[0.5] * BINS])
+    store.wanted = {"cpu": {"vm1": 4.0}}
+    miss = {"cpu": {"vm1": Miss(counts=1.0, wanted=4.0, came=1.0)}}
+    loop = PlanLoop(store, foreseen(store), Sources(lambda: BUILT_IN, missed=lambda *_: miss))
+    assert loop.run_once(NOW, numbered()).decisions[0].cpu.choice is Choice.SHRINK
+    store.known_from = NOW - HOUR
+    cpu = loop.run_once(NOW, numbered()).decisions[0].cpu
+    assert (cpu.choice, cpu.code) == (Choice.HOLD, "hold_time")
 
 
 def test_each_tier_holds_for_its_own_time():

@@ -154,6 +154,7 @@ class MemoryStore:
     histories: dict[str, History]
     wanted: dict[str, dict[str, float]] = field(default_factory=dict)
     wanted_at: float = NOW
+    known_from: float = 0.0
     saved: list[Forecast] = field(default_factory=list)
     recorded: list[tuple[Plan, tuple[Order, ...]]] = field(default_factory=list)
     left: list[Member] = field(default_factory=list)
@@ -211,4 +212,4 @@ class MemoryStore:
         return self.wanted.get(resource, {}) if self.wanted_at > since else {}
 
     def wanted_since(self) -> float:
-        return 0.0
+        return self.known_from

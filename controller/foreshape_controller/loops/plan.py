@@ -205,7 +205,7 @@ class PlanLoop:
             forecasts=ahead.servers,
             histories=histories,
             tiers=policy,
-            held=watch.lap("held", {r: _less(self._held(r, tiers, view, now), missed.get(r, {})) for r in RESOURCES}),
+            held=watch.lap("held", {r: self._held(r, tiers, view, now, missed.get(r, {})) for r in RESOURCES}),
             missed=missed,
             headroom={r: asked.headroom(r) for r in RESOURCES},
             limits=self._settings.limits,
@@ -236,11 +236,14 @@ class PlanLoop:
     def _bins(self, hold_s: float) -> int:
         return max(WINDOW, ceil(hold_s / self._store.recent.step_s) + 1)
 
-    def _held(self, resource: str, tiers: TiersOf, view: ClusterView, now: float) -> Mapping[str, float]:
-        """The largest size wanted of each server within its own tier's hold time; what it has counts while nobody knows that far back."""
+    def _held(self, resource: str, tiers: TiersOf, view: ClusterView, now: float, missed: Mapping[str, Miss]) -> Mapping[str, float]:
+        """The largest size wanted of each server within its own tier's hold time, less what did not come true.
+
+        What it has counts while nobody knows that far back.
+        """
         holds = {server: _rules(t, resource).hold_s for server, t in tiers.items()}
         recent = {hold: self._store.journal.recent_wanted(resource, now - hold) for hold in set(holds.values())}
-        held = {server: recent[hold][server] for server, hold in holds.items() if server in recent[hold]}
+        held = dict(_less({server: recent[hold][server] for server, hold in holds.items() if server in recent[hold]}, missed))
         unknown = {hold for hold in recent if now - hold < self._store.journal.wanted_since()}
         for s in view.servers if unknown else ():
             if holds[s.id] in unknown:
