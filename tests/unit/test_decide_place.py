@@ -145,34 +145,35 @@ def test_a_drain_empties_the_host_and_says_who_cannot_leave():
     assert why(drain(ground(THREE, vms), "q", 0.0, RULE), "q") == "no such host"
 
 
-HOSTS = st.lists(
-    st.builds(
+def host(name: str) -> st.SearchStrategy[Host]:
+    return st.builds(
         Host,
-        st.sampled_from("abcdef"),
-        vcpu=st.sampled_from([8, 16, 64]),
-        mib=st.sampled_from([16384, 65536]),
-        cores=st.sampled_from([4, 16]),
+        st.just(name),
+        vcpu=st.sampled_from([64, 16, 8]),
+        mib=st.sampled_from([65536, 32768]),
+        cores=st.sampled_from([16, 8, 4]),
         other=st.sampled_from([0.0, 1.0, 3.0, math.nan]),
-        zone=st.sampled_from(["z1", "z2"]),
+        zone=st.sampled_from(["z1", "z1", "z2"]),
         closed=st.sampled_from(["", "", "", "disabled"]),
-    ),
-    min_size=1,
-    max_size=6,
-    unique_by=lambda h: h.name,
-)
+        most=st.sampled_from([16, 4]),
+    )
+
+
+HOSTS = st.tuples(*(host(name) for name in "abcd")).map(list)
 VMS = st.lists(
     st.builds(
         Vm,
-        st.integers(0, 99).map("v{:02d}".format),
-        st.sampled_from("abcdefg"),
-        vcpu=st.sampled_from([1, 2, 8, 20]),
+        st.integers(0, 999).map("v{:03d}".format),
+        st.sampled_from("aaabcdx"),
+        vcpu=st.sampled_from([2, 1, 8]),
         mib=st.sampled_from([1024, 8192]),
-        cores=st.sampled_from([0.0, 0.3, 1.0, 2.5, math.nan]),
+        cores=st.sampled_from([1.0, 0.3, 2.5, 2.5, 0.0, math.nan]),
         price=st.sampled_from([0.0, 1.0, 50.0, math.inf]),
         zone=st.sampled_from(["", "", "z1"]),
-        group=st.sampled_from(["", "", "", "apart", "two", "together"]),
+        group=st.sampled_from(["", "apart", "two", "together"]),
         fixed=st.sampled_from(["", "", "", "pinned"]),
     ),
+    min_size=5,
     max_size=16,
     unique_by=lambda v: v.name,
 )
@@ -180,12 +181,13 @@ GROUPS = {"apart": Group("anti-affinity"), "two": Group("anti-affinity", 2), "to
 NEEDS = st.lists(
     st.builds(
         Need,
-        st.sampled_from("abcdef"),
+        st.sampled_from("aab"),
         st.sampled_from(["cpu", "memory"]),
-        st.sampled_from([0.5, 3.0, 4000.0]),
+        st.sampled_from([3.0, 0.5, 4000.0]),
         st.floats(0, 9),
         st.just(1000.0),
     ),
+    min_size=1,
     max_size=4,
     unique_by=lambda n: (n.host, n.resource),
 )
@@ -211,6 +213,8 @@ def test_a_plan_never_breaks_a_bound(hosts, vms, needs, rule, draining):
         peak[index[move.target]] += found.servers.peak[ids[move.server]]
         vm = vms[ids[move.server]]
         assert not vm.fixed
+        assert move.target != vm.host == move.source
+        assert vm.vcpu <= hosts[index[move.target]].most
         assert vm.zone in ("", hosts[index[move.target]].zone)
         assert not hosts[index[move.target]].closed
     hit = sorted({index[m.target] for m in plan.moves})
@@ -245,7 +249,7 @@ def _groups_hold(vms, plan):
     assert len(together) == 1 or not any(m.server == v.name for m in plan.moves for v in together)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES // 2, deadline=None)
 @given(HOSTS, VMS, NEEDS, RULES, st.randoms())
 def test_the_order_in_which_things_are_told_does_not_matter(hosts, vms, needs, rule, random):
     first = rebalance(ground(hosts, vms, GROUPS), needs, rule)
@@ -254,7 +258,7 @@ def test_the_order_in_which_things_are_told_does_not_matter(hosts, vms, needs, r
     assert (again.moves, sorted(map(str, again.kept))) == (first.moves, sorted(map(str, first.kept)))
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES // 2, deadline=None)
 @given(HOSTS, VMS, NEEDS, RULES, st.booleans())
 def test_planning_again_on_top_of_a_plan_finds_nothing_more(hosts, vms, needs, rule, draining):
     found = ground(hosts, vms, GROUPS)
@@ -266,7 +270,7 @@ def test_planning_again_on_top_of_a_plan_finds_nothing_more(hosts, vms, needs, r
     assert plan(promised(found, first.moves)).moves == ()
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES // 2, deadline=None)
 @given(HOSTS, VMS, RULES)
 def test_everyone_on_a_drained_host_leaves_or_is_told_why(hosts, vms, rule):
     plan = drain(ground(hosts, vms, GROUPS), hosts[0].name, 0.0, rule)
