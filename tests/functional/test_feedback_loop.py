@@ -133,12 +133,14 @@ def throttled(table, *servers: str):
 
 
 @pytest.mark.parametrize("at", [T0 - 60, T0 + 900], ids=["before", "while the half-hour ran"])
-def test_what_people_throttle_is_not_held_against_its_tier(store, at):
-    """vm-1 wants 2.5 of its cap of 2 cores: its CPU is left out; its memory and vm-2 are judged."""
+def test_what_people_throttle_is_not_held_against_its_tier(store, at, monkeypatch):
+    """vm-1 wants 2.5 of its cap of 2 cores: its CPU is left out, what it was resized too; its memory and vm-2 are judged."""
+    monkeypatch.setattr(store.marks, "resizes", lambda since, _until: {("vm-1", "cpu"): 5, ("vm-2", "cpu"): 2} if since == T0 else {})
     measured(store, T0, T0 + HALF, {"vm-1": 2.5, "vm-2": 1.0})
     first = plan_table(T0 - 120, ("vm-1", "vm-2"))
     caught_up(feedback(store, first, throttled(plan_table(at, ("vm-1", "vm-2")), "vm-1")), T0 + HALF + 600)
     assert (marks(store).bins, marks(store).violated, marks(store).exceeded) == (6, 0, 0)
+    assert marks(store).resizes == 2
     assert marks(store, resource="memory").bins == 12
 
 

@@ -1,8 +1,8 @@
 """Segments through the API and the command: what they have beside what is expected, and who gave to whom."""
 
 import json
-import re
 import logging
+import re
 
 import pytest
 import structlog

@@ -235,7 +235,9 @@ class Feedback:
                 extra = tally_moves(came.pick(which.tolist()), first, decisions, len(names))
                 parts = [a + b for a, b in zip(parts, extra, strict=True)]
             totals = [a + b for a, b in zip(totals, parts, strict=True)]
-        totals = [a + b for a, b in zip(totals, self._resized(resource, start, until, (table, decided.tier, len(names))), strict=True)]
+        totals = [
+            a + b for a, b in zip(totals, self._resized(resource, start, until, (table, judged, decided.tier, len(names))), strict=True)
+        ]
         return dict(zip(names, totals, strict=True))
 
     def _in_force(self, table: PlanTable, resource: str, code: Mapping[str, int]) -> InForce:
@@ -262,11 +264,11 @@ class Feedback:
         rules = tier.cpu if resource == "cpu" else tier.memory
         return int(min(MOST_HOLD_BINS, max(1.0, rules.hold_s // self._store.history.step_s)))
 
-    def _resized(self, resource: str, since: float, until: float, of: tuple[PlanTable, Codes, int]) -> list[Mark]:
-        table, tier, tiers = of
+    def _resized(self, resource: str, since: float, until: float, of: tuple[PlanTable, Codes, Codes, int]) -> list[Mark]:
+        table, judged, tier, tiers = of
         done = self._store.marks.resizes(since, until)
-        counts = np.array([done.get((s, resource), 0) for s in table.servers], np.float64)
-        return [Mark(resizes=float(n)) for n in np.bincount(tier, counts, minlength=tiers)]
+        counts = np.array([done.get((table.servers[i], resource), 0) for i in judged.tolist()], np.float64)
+        return [Mark(resizes=float(n)) for n in np.bincount(tier[judged], counts, minlength=tiers)]
 
     # --- learning ---
 
