@@ -105,6 +105,13 @@ def test_no_target_gets_fuller_than_the_least_gain_allows():
     assert "would exceed 82 %" in why(plan, "x"), "a is at 14/16 = 87.5 %, less 5; b would reach 84 %"
 
 
+def test_a_server_that_leaves_for_one_need_counts_for_the_hosts_other_need_and_goes_once():
+    vms = full(Vm("x", "a", cores=2.0), Vm("y", "a", cores=2.0))
+    both = [replace(SHORT, deadline=1.0), replace(SHORT, resource="memory", amount=3000.0)]
+    plan = rebalance(ground(THREE, vms), both, RULE)
+    assert [m.server for m in plan.moves] == ["x", "y"], "x takes 2 cores and 2,048 MiB away, so 952 MiB are left for y"
+
+
 def test_room_that_is_promised_is_not_promised_again():
     tight = [Host("a"), Host("b", vcpu=2)]
     vms = full(Vm("x", "a", cores=2.0), Vm("y", "a", cores=2.0))

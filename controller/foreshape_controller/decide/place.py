@@ -135,7 +135,7 @@ class _Relief:
         self._host, self._column = ground.host_index[need.host], WATCHED.index(need.resource)
         self._below = float(ground.load[self._host]) - ledger.rule.gain
         self.kept: list[Kept] = []
-        mine = [int(v) for v in ground.on(self._host)]
+        mine = [int(v) for v in ground.on(self._host) if v not in ledger.moving]
         self._left = [v for v in mine if not ground.held_back[v]]
         self.kept += [Kept(ground.servers.ids[v], ground.held_back[v]) for v in mine if ground.held_back[v]]
 

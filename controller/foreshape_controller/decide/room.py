@@ -194,6 +194,8 @@ class Ledger:
         """[n, 2] what leaves each host; its own room is not larger before that is seen."""
         self.freed = np.zeros((n, 3))
         self.out, self.into = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self.moving: set[int] = set()
+        """Servers that are promised to go: each goes once in a plan."""
         self._apart: dict[str, Ints] = {}
         self._labelled: dict[tuple[str, frozenset[str]], Flags] = {}
         self._begin()
@@ -219,6 +221,7 @@ class Ledger:
         self.held[target] += size
         self.forecast[target] += peak
         self.into[target] += sign
+        (self.moving.add if sign > 0 else self.moving.discard)(server)
         if source >= 0:
             self.out[source] += sign
             self.freed[source] += size
