@@ -1,0 +1,269 @@
+"""Keystone, Placement and Nova over HTTP in one process, with the semantics that were measured on the real ones.
+
+It is as strict as they are where the controller could be wrong: generations, microversions, ``max_unit``, consumer types, the claim that a
+migration makes on its target at once, the server that is ACTIVE before its migration is completed. What it does not have: networks,
+volumes, cells, quotas, and creating servers over HTTP (``cloud.boot`` does). One request at a time changes anything.
+"""
+
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import emulated_nova
+from emulated_placement import PlacementState
+from emulated_problem import Problem
+
+PROJECT, USER = "5e55000000000000000000000000c10d", "5e55000000000000000000000000a9e7"
+
+
+@dataclass
+class Fault:
+    """What goes wrong with the next ``times`` requests whose ``service METHOD path`` the pattern finds."""
+
+    pattern: str
+    kind: str
+    """``status``: answer that, without doing it. ``slow``: do it after ``seconds``. ``drop``: close the connection without doing it.
+    ``lost``: do it, and close the connection without saying so. ``storm``: move the generation of every provider first."""
+    times: int = 1
+    status: int = 503
+    seconds: float = 0.0
+    hits: int = 0
+
+    def strikes(self, request: str) -> bool:
+        if self.hits >= self.times or not re.search(self.pattern, request):
+            return False
+        self.hits += 1
+        return True
+
+
+@dataclass
+class Emulator:
+    """The cloud. Change its fields as you like before and between requests; ``lock`` guards them while it serves."""
+
+    newest: str = "2.104"
+    """Microversion that Nova speaks at most: 2.93 Zed, 2.95 2023.1, 2.100 2025.1, 2.104 2026.2."""
+    now: Callable[[], float] = time.time
+    placement: PlacementState = field(default_factory=PlacementState)
+    faults: list[Fault] = field(default_factory=list)
+    without: set[str] = field(default_factory=set)
+    """Services that the catalogue does not name: ``compute``, ``placement``, ``identity``."""
+    requests: list[str] = field(default_factory=list)
+    """Every one: ``service METHOD path version``."""
+    tokens: set[str] = field(default_factory=set)
+    logins: int = 0
+    url: str = ""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self.nova = emulated_nova.NovaState(self.placement, self.now)
+
+    def options(self) -> dict[str, Any]:
+        """What clouds.yaml would say."""
+        auth = {"auth_url": f"{self.url}/identity/v3", "username": "foreshape", "password": "secret", "project_name": "service"}
+        domains = {"user_domain_id": "default", "project_domain_id": "default"}
+        return {
+            "auth_type": "v3password",
+            "auth": {**auth, **domains},
+            "region_name": "R1",
+            "load_yaml_config": False,
+            "load_envvars": False,
+        }
+
+    def expire_tokens(self) -> None:
+        with self.lock:
+            self.tokens.clear()
+
+    def add_host(self, name: str, **room: Any) -> str:
+        """A compute host with its provider; see ``NovaState.add_host``."""
+        with self.lock:
+            return self.nova.add_host(name, **room)
+
+    def boot(self, host: str = "", **what: Any) -> str:
+        """Id of a new server; Problem when it does not fit. See ``NovaState.boot``."""
+        with self.lock:
+            return self.nova.boot(host, **what)
+
+    # -- serving
+
+    def answer(self, request: "Request") -> tuple[int, Any]:
+        """Status and body; Problem is an answer too."""
+        try:
+            with self.lock:
+                self.nova.advance()
+                return self._routed(request)
+        except Problem as e:
+            return e.status, e.body(request.service)
+
+    def _routed(self, request: "Request") -> tuple[int, Any]:
+        if request.service == "identity":
+            return self._identity(request)
+        if request.path in ("", "/"):
+            return 200, self._versions(request.service)
+        if request.token not in self.tokens:
+            raise Problem(401, "The request you have made requires authentication.")
+        if request.service == "compute":
+            return self.nova.serve(request, self._version(request, self.newest))
+        return self.placement.serve(request, self._version(request, "1.39"))
+
+    def _version(self, request: "Request", newest: str) -> tuple[int, int]:
+        asked = _pair(request.microversion or ("2.1" if request.service == "compute" else "1.0"))
+        if asked > _pair(newest):
+            raise Problem(406, f"Version {request.microversion} is not supported by the API. Maximum is {newest}.")
+        return asked
+
+    def _versions(self, service: str) -> Any:
+        link = [{"rel": "self", "href": f"{self.url}/{service}/" + ("v2.1/" if service == "compute" else "")}]
+        if service == "compute":
+            return {"version": {"id": "v2.1", "status": "CURRENT", "version": self.newest, "min_version": "2.1", "links": link}}
+        return {"versions": [{"id": "v1.0", "status": "CURRENT", "max_version": "1.39", "min_version": "1.0", "links": link}]}
+
+    def _identity(self, request: "Request") -> tuple[int, Any]:
+        if request.path == "/auth/tokens" and request.method == "POST":
+            return self._login(request.body)
+        if request.path in ("", "/"):
+            link = [{"rel": "self", "href": f"{self.url}/identity/v3/"}]
+            return 200, {"version": {"id": "v3.14", "status": "stable", "links": link}}
+        if request.token not in self.tokens:
+            raise Problem(401, "The request you have made requires authentication.")
+        if request.path == "/projects":
+            return 200, {"projects": [{"id": PROJECT, "name": "service"}]}
+        raise Problem(404, f"Could not find {request.path}.")
+
+    def _login(self, body: Any) -> tuple[int, Any]:
+        if body["auth"]["identity"]["password"]["user"]["password"] != "secret":
+            raise Problem(401, "The request you have made requires authentication.")
+        self.logins += 1
+        token = uuid.uuid4().hex
+        self.tokens.add(token)
+        where = {"identity": "identity/v3", "compute": "compute/v2.1", "placement": "placement"}
+        catalogue = [
+            {
+                "type": t,
+                "name": t,
+                "id": t,
+                "endpoints": [{"id": t, "interface": "public", "region": "R1", "region_id": "R1", "url": f"{self.url}/{p}"}],
+            }
+            for t, p in where.items()
+            if t not in self.without
+        ]
+        until = datetime.fromtimestamp(time.time() + 3600, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+        domain = {"id": "default", "name": "Default"}
+        said = {
+            "methods": ["password"],
+            "expires_at": until,
+            "issued_at": until,
+            "catalog": catalogue,
+            "roles": [{"id": "r", "name": "foreshape"}],
+            "user": {"id": USER, "name": "foreshape", "domain": domain},
+            "project": {"id": PROJECT, "name": "service", "domain": domain},
+        }
+        return 201, {"token": said, "_subject": token}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, without its HTTP."""
+
+    service: str
+    method: str
+    path: str
+    """Behind the service's endpoint."""
+    query: dict[str, str]
+    body: Any
+    microversion: str
+    token: str
+
+
+_ROOTS = {"/identity/v3": "identity", "/compute/v2.1": "compute", "/placement": "placement"}
+
+
+@contextmanager
+def running(emulator: Emulator) -> Iterator[Emulator]:
+    """Served on a free port of loopback until the end of the block."""
+
+    class Handler(_Handler):
+        cloud = emulator
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    emulator.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield emulator
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    cloud: Emulator
+
+    def _serve(self) -> None:
+        request = self._request()
+        name = f"{request.service} {request.method} {request.path}"
+        with self.cloud.lock:
+            self.cloud.requests.append(f"{name} {request.microversion}")
+            fault = next((f for f in self.cloud.faults if f.strikes(name)), None)
+        if fault and fault.kind == "slow":
+            time.sleep(fault.seconds)
+        if fault and fault.kind == "storm":
+            self.cloud.placement.storm()
+        if fault and fault.kind == "drop":
+            self._hang_up()
+            return
+        status, body = (
+            (fault.status, Problem(fault.status, "made to fail").body(request.service))
+            if fault and fault.kind == "status"
+            else self.cloud.answer(request)
+        )
+        if fault and fault.kind == "lost":
+            self._hang_up()
+            return
+        self._send(status, body)
+
+    do_GET = do_PUT = do_POST = do_DELETE = _serve
+
+    def _request(self) -> Request:
+        url = urlsplit(self.path)
+        root = next((r for r in _ROOTS if url.path == r or url.path.startswith(r + "/")), "")
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        version = (self.headers.get("OpenStack-API-Version") or "").split(" ")[-1]
+        path = url.path[len(root) :].rstrip("/")
+        token = self.headers.get("X-Auth-Token") or ""
+        return Request(_ROOTS.get(root, "none"), self.command, path, dict(parse_qsl(url.query)), body, version, token)
+
+    def _send(self, status: int, body: Any) -> None:
+        subject = body.pop("_subject", "") if isinstance(body, dict) else ""
+        content = b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        if subject:
+            self.send_header("X-Subject-Token", subject)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+        """Nothing on the terminal."""
+
+
+def _pair(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
