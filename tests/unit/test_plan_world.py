@@ -147,7 +147,7 @@ def test_halts_hold_in_the_words_of_whoever_halts():
 
 
 def test_a_cap_an_agreed_floor_and_an_anomaly_reach_their_server_only():
-    vms = [server(f"vm{i}", allocation=size_of(2.0, 4096)) for i in range(1, 5)]
+    vms = [server(f"vm{i}", allocation=size_of(2.0, 4096), tier="economy" if i == 2 else "") for i in range(1, 5)]
     cap = Cap(id="cap-1", scope="server:vm1", resource="cpu", amount=1.2, since=NOW, until=NOW + HOUR, reason="too loud")
     facts = known(vms, caps={"cpu": {"vm1": cap}}, agreed={"cpu": {"vm2": 1.3}}, anomalous={"cpu": frozenset({"vm3"})})
     found = {d.server: d.cpu for d in plan_of(vms, facts).decisions}
@@ -156,6 +156,14 @@ def test_a_cap_an_agreed_floor_and_an_anomaly_reach_their_server_only():
     assert (found["vm2"].target, found["vm2"].floor) == (1.3, 1.3)
     assert (found["vm3"].code, found["vm3"].choice) == ("anomalous", Choice.HOLD)
     assert found["vm4"].target == 1.0, "one step of the standard tier takes half"
+
+
+def test_a_floor_that_was_lowered_counts_no_longer_in_a_tier_that_forbids_it():
+    """Economy's floor of 0.2 was lowered to 0.1; then somebody put the server into guaranteed, which keeps half of its four cores."""
+    for tier, floor in (("economy", 0.1), ("guaranteed", 2.0)):
+        vm = server(tier=tier)
+        (decided,) = plan_of([vm], known([vm], agreed={"cpu": {"vm1": 0.1}})).decisions
+        assert decided.cpu.floor == floor
 
 
 def test_two_shrinks_are_apart_as_long_as_the_tier_says():

@@ -76,7 +76,7 @@ class Gathered:
             came=self._of({s: m.came for s, m in missed.items()}),
             raised_floor=_column([0.0 if cpu or s.raised_floor is None else s.raised_floor.mib for s in self.servers]),
             margin=_column([0.0 if cpu else _margin(s) for s in self.servers]),
-            agreed=self._of(self.known.agreed.get(resource)),
+            agreed=self._agreed(resource),
             cap=cap,
             cap_until=cap_until,
             since_shrink_s=self.now - self._of(self.known.last_shrunk.get(resource)),
@@ -94,6 +94,11 @@ class Gathered:
         if not values:
             return np.full(len(self.ids), otherwise)
         return _column([values.get(i, otherwise) for i in self.ids])
+
+    def _agreed(self, resource: str) -> Column:
+        """[n]: lowered floors, of those whose tier of now allows it: one that was moved to another has that one's at once."""
+        may = np.asarray([t.may_reclaim for t in self.tiers], bool)
+        return np.where(may[self.tier], self._of(self.known.agreed.get(resource)), np.nan)
 
     def _caps(self, resource: str) -> tuple[Column, Column, Column, tuple[str, ...]]:
         """Amount and end of each server's hard cap, and its reason as words."""
