@@ -5,6 +5,7 @@ Settings can also be built in code: ``Settings(history=HistorySettings(step_s=10
 """
 
 import difflib
+import math
 import re
 import textwrap
 import types
@@ -416,9 +417,20 @@ def sample() -> str:
 
 
 def _read(conf: cfg.ConfigOpts, section: str, cls: type) -> Any:
-    group = conf[section]
-    values = {f.name: getattr(group, f.name) for f in fields(cls)}
+    values = {f.name: _value(conf, section, f) for f in fields(cls)}
     return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def _value(conf: cfg.ConfigOpts, section: str, f: "Field[Any]") -> Any:
+    """Raises ValueError naming section, option, and what is possible: names like interval_s stand in several sections."""
+    possible = f"[{section}] {f.name} takes {f.metadata['unit']}{_bounds(f)}"
+    try:
+        value = getattr(conf[section], f.name)
+    except (cfg.ConfigFileValueError, ValueError) as e:
+        raise ValueError(f"{possible}. {_LOCATION.sub('', str(e))}") from e
+    if isinstance(value, float) and not math.isfinite(value):  # oslo.config compares, and every comparison with NaN is false
+        raise ValueError(f"{possible}. {value} is not an amount")
+    return value
 
 
 def _declare(f: "Field[Any]") -> cfg.Opt:
@@ -434,10 +446,13 @@ def _declare(f: "Field[Any]") -> cfg.Opt:
 
 
 def _sample_option(f: "Field[Any]") -> str:
-    limits = f.metadata
-    bounds = f", {limits['min']:g} to {limits['max']:g}" if "min" in limits else ""
+    limits, bounds = f.metadata, _bounds(f)
     head = "".join(f"# {line}\n" for line in textwrap.wrap(limits["help"], 116))
     return f"\n{head}# Unit: {limits['unit']}{bounds}\n#{f.name} = {_text(f.default)}".rstrip() + "\n"
+
+
+def _bounds(f: "Field[Any]") -> str:
+    return f", {f.metadata['min']:g} to {f.metadata['max']:g}" if "min" in f.metadata else ""
 
 
 def _text(value: Any) -> str:

@@ -72,7 +72,10 @@ def _nothing_then(services: Services, server: str, called: str, then: float) -> 
 def _no_cause(services: Services, cause: str) -> str:
     if any(c.id == cause for c in services.store.caps.all()):
         return f"{cause} is a hard cap, not a decision: see 'foreshape cap show {cause}'"
-    return f"no decision with the cause {cause[:80]!r} is kept: an agent's own actions have causes of their own"
+    return (
+        f"no decision with the cause {cause[:80]!r} is kept: an agent's own actions have causes of their own; "
+        "'foreshape why SERVER --at TIME' tells what was decided then"
+    )
 
 
 def _answer(services: Services, of: tuple[str, str], decisions: tuple[Decision, ...], then: float | None, limit: int) -> WhyAnswer:
