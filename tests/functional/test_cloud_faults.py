@@ -160,7 +160,10 @@ def test_the_pins_of_a_forced_migration_hold_on_every_nova(emulator: Emulator, c
     assert asked(emulator, "/action 2.30") == 1
 
 
-@pytest.mark.parametrize(("newest", "how", "status", "clean"), [("2.100", "failed", "ACTIVE", True), ("2.104", "error", "ERROR", False)])
+@pytest.mark.parametrize(
+    ("newest", "how", "status", "clean"),
+    [("2.96", "failed", "ACTIVE", True), ("2.100", "error", "ERROR", False), ("2.104", "error", "ERROR", False)],
+)
 def test_which_nova_survives_an_abort_is_known_beforehand(emulator: Emulator, newest: str, how: str, status: str, clean: bool) -> None:
     emulator.newest, emulator.nova.abort, emulator.nova.migration_s = newest, how, 30.0
     cloud, server = connect(Access(options=emulator.options()), ways([])), next(iter(emulator.nova.servers))
@@ -168,6 +171,14 @@ def test_which_nova_survives_an_abort_is_known_beforehand(emulator: Emulator, ne
     cloud.nova.abort(server, cloud.nova.progress(server)[0].id)
     assert cloud.nova.aborts_cleanly() is clean
     assert (cloud.nova.server(server).status, cloud.nova.server(server).host) == (status, "node01")
+
+
+def test_an_operator_who_knows_better_says_whether_aborts_are_survived(emulator: Emulator) -> None:
+    """Nova 31 survives them and Nova 32 does not, and both speak 2.100 at most."""
+    emulator.newest = "2.100"
+    assert connect(Access(options=emulator.options(), aborts_cleanly=True), ways([])).nova.aborts_cleanly()
+    emulator.newest = "2.95"
+    assert not connect(Access(options=emulator.options(), aborts_cleanly=False), ways([])).nova.aborts_cleanly()
 
 
 def test_an_unknown_cloud_is_a_matter_of_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

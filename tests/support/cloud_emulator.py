@@ -50,7 +50,7 @@ class Emulator:
     """The cloud. Change its fields as you like before and between requests; ``lock`` guards them while it serves."""
 
     newest: str = "2.104"
-    """Microversion that Nova speaks at most: 2.93 Zed, 2.95 2023.1, 2.100 2025.1, 2.104 2026.2."""
+    """Microversion that Nova speaks at most: 2.93 Zed, 2.95 2023.1, 2.100 2025.1 and 2025.2, 2.104 2026.2."""
     now: Callable[[], float] = time.time
     placement: PlacementState = field(default_factory=PlacementState)
     faults: list[Fault] = field(default_factory=list)

@@ -33,6 +33,8 @@ class Access:
     region: str = ""
     timeout_s: float = 30.0
     """For one request; a live migration asked for synchronously takes Nova's RPC time-out at worst, 60 s: then it is unknown."""
+    aborts_cleanly: bool | None = None
+    """The operator's word whether Nova survives an aborted live migration; None: judged by its version."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """More of clouds.yaml's own keys, such as ``auth``; for tests."""
 
@@ -51,7 +53,7 @@ def connect(access: Access, ways: Ways) -> Cloud:
     region = _region(access)
     doors = {name: Service(name, _Door(region, name, access.timeout_s), ways) for name in _TYPES}
     return Cloud(
-        nova=Nova(doors["Nova"]),
+        nova=Nova(doors["Nova"], aborts_cleanly=access.aborts_cleanly),
         placement=Placement(doors["Placement"]),
         keystone=Keystone(doors["Keystone"], lambda: _me(region)),
     )
