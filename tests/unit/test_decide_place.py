@@ -62,7 +62,7 @@ def test_a_move_that_costs_more_than_it_avoids_is_not_made_and_the_host_stays_sh
     [
         ({"fixed": "its vCPUs are pinned"}, "its vCPUs are pinned"),
         ({"zone": "elsewhere"}, "2 are in another zone"),
-        ({"needs": frozenset({"trait:HW_AVX"})}, "2 are in another zone or lack an aggregate or a trait"),
+        ({"needs": frozenset({"trait:HW_AVX"})}, "2 are in another zone, or their aggregates or traits"),
         ({"vcpu": 17.0}, "2 allow one server no such size"),
         ({"mib": 65537.0}, "no such size"),
         ({"cores": math.nan}, "its size or its forecast is not known"),
@@ -142,6 +142,12 @@ def test_limits_of_a_plan_are_kept_and_named():
 )
 def test_a_need_that_makes_no_sense_is_refused(need, reason):
     assert reason in why(rebalance(ground(THREE, full()), [need], RULE), need.host)
+
+
+def test_a_forbidden_trait_closes_a_host_for_the_server_only():
+    slow = [Host("a"), Host("b", labels=frozenset({"trait:SLOW"})), Host("c", other=4.0)]
+    vms = full(Vm("x", "a", cores=2.0, price=0.0, needs=frozenset({"!trait:SLOW"})))
+    assert moves(rebalance(ground(slow, vms), [SHORT], RULE)) == [("x", "c")], "b is emptier, but slow"
 
 
 def test_a_drain_empties_the_host_and_says_who_cannot_leave():

@@ -20,13 +20,9 @@ def immovable(server: CloudServer) -> str:
 
 
 def labels_needed(server: CloudServer) -> frozenset[str]:
-    """What its host must have, as ``room.Hosts.labels`` writes it: the traits that its flavor requires."""
-    return frozenset(f"trait:{name}" for name, how in _traits(server.flavor.extra_specs) if how.lower() == "required")
-
-
-def traits_forbidden(server: CloudServer) -> frozenset[str]:
-    """Traits that its host must not have."""
-    return frozenset(name for name, how in _traits(server.flavor.extra_specs) if how.lower() == "forbidden")
+    """What its host must have, as ``room.Servers.needs`` writes it: the traits that its flavor requires, and ``!`` those it forbids."""
+    signs = {"required": "", "forbidden": "!"}
+    return frozenset(f"{signs[how.lower()]}trait:{name}" for name, how in _traits(server.flavor.extra_specs) if how.lower() in signs)
 
 
 def _state(server: CloudServer) -> str:

@@ -60,7 +60,7 @@ class Servers:
     zones: tuple[str, ...]
     """The zone that it must not leave; empty: any."""
     needs: tuple[frozenset[str], ...]
-    """Labels that its host must have."""
+    """Labels that its host must have, and, with ``!`` before, must not have."""
     groups: tuple[str, ...]
     """Its server group; empty: none."""
     fixed: tuple[str, ...]
@@ -251,7 +251,7 @@ class Ledger:
         return [
             (elsewhere, "is its own"),
             (self.ground.open, "are closed or not fully known"),
-            (self._suits(s.zones[server], s.needs[server]), "are in another zone or lack an aggregate or a trait it needs"),
+            (self._suits(s.zones[server], s.needs[server]), "are in another zone, or their aggregates or traits do not suit it"),
             (self._ungrouped(s.groups[server]), "hold or are promised a member of its group"),
             (unit, "allow one server no such size"),
             (room, "have no room for it in Placement"),
@@ -274,7 +274,11 @@ class Ledger:
     def _suits(self, zone: str, needs: frozenset[str]) -> Flags:
         if (zone, needs) not in self._labelled:
             hosts = self.ground.hosts
-            fits = [(not zone or z == zone) and needs <= labels for z, labels in zip(hosts.zones, hosts.labels, strict=True)]
+            barred, wanted = {n[1:] for n in needs if n.startswith("!")}, {n for n in needs if not n.startswith("!")}
+            fits = [
+                (not zone or z == zone) and wanted <= labels and not barred & labels
+                for z, labels in zip(hosts.zones, hosts.labels, strict=True)
+            ]
             self._labelled[zone, needs] = np.array(fits, dtype=bool)
         return self._labelled[zone, needs]
 
