@@ -21,8 +21,8 @@ MIGRATE = "2.30"
 """Newest at which a live migration is answered only after the scheduler and Placement agreed, and which can skip the scheduler: from 2.34
 on a refusal shows later, as a migration in ``error``; from 2.68 on there is no ``force``."""
 ABORTS_CLEANLY = (2, 96)
-"""Largest version of 2024.2 (Nova 30). Nova 32 to 34 leave the server of an aborted libvirt migration in ERROR; Nova 31 does not, but speaks
-2.100 at most, as Nova 32 does: nobody can tell them apart from outside."""
+"""Largest version of 2024.2 (Nova 30). Nova 32 (32.2.1, not yet 32.0.0) to 34 leave the server of an aborted libvirt migration in ERROR.
+Nova 31 does not, but speaks 2.100 at most, as Nova 32 does: nobody can tell them apart from outside."""
 PAGE = 1000
 """Rows asked for at once; Nova's own limit may be smaller, and a short page is not the last one."""
 
