@@ -102,6 +102,9 @@ class Foreshape(App):
             return self._say(str(e), e.exit_code)
         except ValueError as e:  # cliff's own: a column that does not exist
             return self._say(str(e), EXIT_USAGE)
+        except KeyError as e:  # the package was upgraded, and the controller not restarted; or the other way round
+            said = f"the controller's answer lacks {e}: is it another version than this command? restart it after an upgrade"
+            return self._say(f"{said} (--debug shows the trace)", EXIT_ERROR)
         except Exception as e:  # noqa: BLE001 - an operator gets a sentence; --debug gets the trace
             return self._say(f"unexpected: {type(e).__name__}: {e}; repeat with --debug for the trace", EXIT_ERROR)
         finally:
