@@ -92,6 +92,14 @@ class CloudContract:
         assert bed.cloud.placement.allocation(consumer).held[host.provider]["VCPU"] == 1
         bed.cloud.placement.delete_allocation(consumer)
 
+    def test_holding_nothing_is_a_deletion_that_minds_the_generation(self, bed: Bed) -> None:
+        host, me = _host(bed, 0), bed.cloud.keystone.me()
+        consumer = _reserve(bed, host, 2)
+        with pytest.raises(Conflict):
+            bed.cloud.placement.put_allocation(consumer, {}, generation=7, type=RESERVATION, project=me.project, user=me.user)
+        bed.cloud.placement.put_allocation(consumer, {}, generation=1, type=RESERVATION, project=me.project, user=me.user)
+        assert bed.cloud.placement.allocation(consumer).generation is None
+
     def test_one_consumer_never_holds_more_than_max_unit_however_much_is_free(self, bed: Bed) -> None:
         host = _host(bed, 0)
         most = host.inventories["VCPU"].max_unit
