@@ -138,6 +138,16 @@ def test_room_that_was_ordered_lately_is_not_ordered_again_for_another():
     assert (b.choice, b.code) == (Choice.HOLD, "host_full")
 
 
+def test_memory_that_the_host_does_not_have_is_not_given_whatever_the_sums_say():
+    """64 GiB and one server of 2: on paper 61.5 are free. The host itself says 300 MiB: huge pages, a backup, somebody else's guests."""
+    vm = server(allocation=size_of(4, 2048), last=sample("vm1", memory=1900.0))
+    plenty, little = ({"hosts": [host(memory_available=Memory(mib))]} for mib in (30000.0, 300.0))
+    assert decide([vm], memory=2500.0, **plenty)["vm1"].memory.target > 2500
+    assert decide([vm], memory=2500.0, **little)["vm1"].memory.target == 2336, "2048 + 300, in steps of 16"
+    watched = server("vm2", mode=Mode.OBSERVE)
+    assert decide([vm, watched], memory=2500.0, **little)["vm1"].memory.target == 2336, "who is only observed has its own already"
+
+
 def test_orders_name_only_what_changes():
     vm = server(capabilities=(HOTPLUG,))
     plan = make_plan(view([vm]), known([vm]), NOW, numbered())

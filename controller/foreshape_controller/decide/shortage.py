@@ -74,13 +74,20 @@ def shared(view: ClusterView, gathered: Gathered, facts: Facts, rules: Rules, si
 
 
 def capacity(view: ClusterView, gathered: Gathered, resource: str) -> Column:
-    """[h]: what each host may hand out to the servers that are decided on."""
+    """[h]: what each host may hand out to the servers that are decided on.
+
+    Of memory no more than its servers have and the host itself says is available: what others on it use is in no sum of ours.
+    """
     room = _total(view, gathered, resource, gathered.known.limits.cpu_ratio)
     number: dict[str, int] = {h.name: i for i, h in enumerate(view.hosts)}
-    for s in view.servers:
-        if s.mode is Mode.OBSERVE and s.host in number:
-            room[number[s.host]] -= _amount(s, resource)
-    return room
+    there = [s for s in view.servers if s.host in number]
+    host = np.asarray([number[s.host] for s in there], np.intp)
+    amount = np.nan_to_num(np.asarray([_amount(s, resource) for s in there], np.float64))
+    observed = np.asarray([s.mode is Mode.OBSERVE for s in there], np.float64)
+    if resource == "memory":
+        free = np.nan_to_num(np.asarray([h.memory_available.mib for h in view.hosts], np.float64))
+        room = np.minimum(room, np.bincount(host, amount, len(room)) + free)
+    return np.asarray(room - np.bincount(host, amount * observed, len(room)), np.float64)
 
 
 def _amount(server: Server, resource: str) -> float:
