@@ -231,6 +231,7 @@ def test_the_summary_counts_what_happened(client, admin, filled):
     s = client.get("/v1/summary", headers=admin).json()
     assert (s["hosts"], s["servers"], s["decisions"], s["orders"], s["orders_applied"], s["reflexes"]) == (1, 2, 1, 1, 1, 1)
     assert s["cpu_demand_cores"] == 1.5
+    assert s["servers_unmeasured"] == 0
     assert s["simulated"] is False
 
 

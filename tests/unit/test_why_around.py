@@ -71,6 +71,14 @@ def test_nothing_measured_is_said():
     assert after(np.nan, np.nan, now=T0).sentence.endswith("nothing is measured yet.")
 
 
+def test_what_was_measured_in_part_is_said_in_part():
+    """Two of six bins are known: that they were enough says little of the others."""
+    need = [0.5] * 8 + [np.nan] * 4
+    said = after(need, [1.0] * 12, choice=(1.0, 1.0), now=T0 + 1800).sentence
+    assert said.endswith("enough (2 of 6 bins were measured).")
+    assert "bins were measured" not in after(0.5, 1.0, choice=(1.0, 1.0), now=T0 + 1800).sentence
+
+
 def test_without_a_forecast_nothing_was_predicted():
     found = after(0.5, 1.0, choice=(1.0, 1.0), now=T0 + 1800, peak_of=None)
     assert found.predicted is None

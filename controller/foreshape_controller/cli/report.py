@@ -81,7 +81,7 @@ class ReportTiers(ListView):
 
 
 class LeverList(ListView):
-    """List the levers that were pulled: how often, how long guests waited from the order to its proof, what failed."""
+    """List the levers that orders pulled in the last 30 days (the newest 20,000): how long guests waited for the proof, what failed."""
 
     columns = (
         ("Lever", lambda r: r["lever"]),

@@ -3,19 +3,25 @@
 from argparse import Namespace
 from typing import Any
 
-from foreshape_controller.cli.view import ShowView, amounts
+from foreshape_controller.cli.view import Row, ShowView, amounts
 
 
 def _share(share: float | None) -> str:
     return "" if share is None else f", {100 * share:.1f} % in the last day"
 
 
+def _servers(row: Row) -> str:
+    """What nobody measures is not nothing: it is missing from what is wanted."""
+    blind = row["servers_unmeasured"]
+    return f"{row['servers']}, {blind} of them not measured: what they want is not in the sums" if blind else str(row["servers"])
+
+
 class Summary(ShowView):
-    """Show the whole fleet: demand, allocation, entitlement, decisions and orders."""
+    """Show the whole fleet: demand, allocation, entitlement now; decisions and orders since the database was made."""
 
     columns = (
         ("Hosts reporting", lambda r: f"{r['hosts_fresh']} of {r['hosts']}"),
-        ("Servers", lambda r: r["servers"]),
+        ("Servers", _servers),
         ("Cores wants / has / sold", lambda r: amounts(r["cpu_demand_cores"], r["cpu_allocated_cores"], r["cpu_entitled_cores"], digits=1)),
         (
             "GiB wants / has / sold",

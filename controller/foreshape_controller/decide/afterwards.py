@@ -69,7 +69,8 @@ def _sentence(sizing: Sizing, a: AfterwardAnswer) -> str:
         "enough": f"; it had {say(a.had)}: enough",
         "": f"; it has {say(a.had)}",
     }
-    return f"{head}{promised}{ends[a.verdict]}."
+    gaps = f" ({a.bins} of {HALF_HOUR} bins were measured)" if a.over and a.bins < HALF_HOUR else ""
+    return f"{head}{promised}{ends[a.verdict]}{gaps}."
 
 
 def _most(values: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float | None:

@@ -362,6 +362,8 @@ class SummaryAnswer(msgspec.Struct, kw_only=True):
     hosts: int
     hosts_fresh: int
     servers: int
+    servers_unmeasured: int = 0
+    """Without a CPU or memory sample: they add nothing to the demand, and all that they have to the allocation."""
     cpu_demand_cores: float
     cpu_allocated_cores: float
     cpu_entitled_cores: float
@@ -369,6 +371,7 @@ class SummaryAnswer(msgspec.Struct, kw_only=True):
     memory_allocated_mib: float
     memory_entitled_mib: float
     decisions: int
+    """This and the counts below: since the database was made."""
     orders: int
     orders_applied: int
     orders_refused: int
