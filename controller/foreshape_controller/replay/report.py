@@ -28,7 +28,8 @@ STYLE = """:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;colo
 max-width:820px;margin:2em auto;padding:0 1em}
 h1{font-size:1.5em;overflow-wrap:anywhere}h2{font-size:1.2em;margin-top:2em;border-bottom:1px solid #d8dde3}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px}
-td,th{padding:3px 6px;border-bottom:1px solid #e6e9ed;text-align:right;white-space:nowrap}td:first-child,th:first-child{text-align:left;white-space:normal;min-width:9em}
+td,th{padding:3px 6px;border-bottom:1px solid #e6e9ed;text-align:right;white-space:nowrap}
+td:first-child,th:first-child{text-align:left;white-space:normal;min-width:9em}
 table.told td{text-align:left;vertical-align:top;white-space:normal}table.told td:first-child{width:11em;color:#4a5563}
 tr.own{font-weight:600;background:#eef6fb}figure{margin:1.2em 0}figcaption{font-size:13px;color:#4a5563;margin-bottom:2px}
 svg{width:100%;min-width:600px;height:auto;font:11px system-ui,sans-serif;fill:#4a5563}.g{stroke:#e6e9ed}.u{fill:#5a6472}
