@@ -16,7 +16,7 @@ pytestmark = pytest.mark.unit
 
 LARGE = np.array([8.0, 8192.0, 10.0])
 RULE = Rule()
-EXAMPLES = max(100, LONG // 4)
+EXAMPLES = max(100, LONG // 10)
 
 
 def host(name: str, **changed: float) -> Host:

@@ -16,7 +16,7 @@ from place_support import Host, Vm, afterwards, ground, promised
 
 pytestmark = pytest.mark.unit
 
-EXAMPLES = max(100, LONG // 4)
+EXAMPLES = max(100, LONG // 10)
 """One example is a whole cloud."""
 
 RULE = Rule()
