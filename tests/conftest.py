@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 TIERS = ("unit", "contract", "functional", "simulation", "integration")
@@ -26,6 +27,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # nets of the tests are small: th
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("default", deadline=None)
 settings.load_profile("ci" if IN_CI else "default")
+
+
+@pytest.fixture(autouse=True)
+def plain_log() -> None:
+    """What is logged is read as if nobody had set the log up before: programs that other tests ran in this process did."""
+    structlog.reset_defaults()
 
 
 @dataclass

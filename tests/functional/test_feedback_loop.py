@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from decide_support import server
@@ -254,7 +253,6 @@ def test_a_clock_that_was_set_back_does_not_stop_it_from_learning(store):
 def test_forecasts_that_change_nothing_are_a_warning_once_an_hour(store, changed, on, said):
     day_of(store, T0, decisions=500, changed=changed)
     loop = feedback(store, forecasts_on=on)
-    structlog.reset_defaults()  # whatever other tests made of the log
     with capture_logs() as logs:
         for minute in range(5):
             loop.run_once(T0 + HALF + 60 * minute)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import structlog
 from litestar.testing import TestClient
 from structlog.testing import capture_logs
 
@@ -493,12 +492,9 @@ def test_too_few_servers_move_nothing(learn_with, store):
 
 @pytest.fixture
 def logged():
-    """What is logged, whatever other tests have made of the log."""
-    before = structlog.get_config()
-    structlog.reset_defaults()
+    """What is logged."""
     with capture_logs() as lines:
         yield lines
-    structlog.configure(**before)
 
 
 def test_without_torch_it_says_so_once_and_everything_else_works(tmp_path, store, monkeypatch, logged):

@@ -80,7 +80,7 @@ def _by_rounds(used: float, dirty: float, link: Link) -> tuple[float, float]:
     return math.inf, math.inf
 
 
-@settings(max_examples=LONG)
+@settings(max_examples=min(LONG, 1000))
 @given(st.floats(1, 1e6), st.floats(0, 800), st.floats(0.05, 2))
 def test_the_closed_form_is_the_sum_of_the_rounds(used, dirty, downtime):
     link = Link(mib_s=1000.0, downtime_s=downtime)
@@ -89,7 +89,7 @@ def test_the_closed_form_is_the_sum_of_the_rounds(used, dirty, downtime):
         assert found == pytest.approx(_by_rounds(used, dirty, link), rel=1e-6, abs=1e-6)
 
 
-@settings(max_examples=LONG)
+@settings(max_examples=min(LONG, 1000))
 @given(st.floats(1, 1e6), st.floats(0, 2000), st.floats(1, 2), st.floats(0, 100))
 def test_more_memory_and_more_writing_never_take_less(used, dirty, times, more):
     assert one(used * times, dirty)[0] >= one(used, dirty)[0] - 1e-6
@@ -165,7 +165,7 @@ QUEUES = st.lists(
 LIMITS = st.builds(Limits, st.integers(1, 3), st.integers(1, 3), st.integers(1, 6), st.integers(1, 3))
 
 
-@settings(max_examples=LONG)
+@settings(max_examples=min(LONG, 1000))
 @given(QUEUES, LIMITS, st.randoms())
 def test_limits_hold_whatever_waits_and_in_whatever_order_it_is_told(queue, limits, random):
     found = admit(queue, [], limits, 0.0)
