@@ -66,6 +66,12 @@ def bounds(one: One, tier: Tier) -> tuple[float, float]:
     return least, max(least, most)
 
 
+def in_use_kept(one: One, rules) -> float:
+    """What is in use, as a lever can do it; all it has, where none reaches so high."""
+    used = in_use(one, rules)
+    return up(one, used) if up(one, used) >= used - 1e-9 else one.allocation
+
+
 @dataclass(frozen=True)
 class Said:
     target: float
@@ -107,7 +113,7 @@ def slow(one: One, tier: Tier) -> Said:  # noqa: C901, PLR0911, PLR0912  one rul
         if limit < have:
             if one.seen.latest is None or one.seen.confidence < 0.5:
                 return Said(have, "capped")
-            return Said(min(have, max(limit, one_step, up(one, in_use(one, rules)))), "capped")
+            return Said(min(have, max(limit, one_step, in_use_kept(one, rules))), "capped")
     if goal == have:
         if wanted <= most:
             return Said(have, "at_target")
@@ -120,7 +126,7 @@ def slow(one: One, tier: Tier) -> Said:  # noqa: C901, PLR0911, PLR0912  one rul
         if not passed:
             return Said(have, name)
     seen, held = fit((one.seen.hold_peak or 0.0) + one.seen.overhead), fit(one.held or 0.0)
-    stays = up(one, in_use(one, rules)) if in_use(one, rules) > 0 else 0.0
+    stays = in_use_kept(one, rules) if in_use(one, rules) > 0 else 0.0
     kept = max(goal, seen, held, stays)
     band = (rules.shrink_band or tier.dead_band) * have
     if have - kept < band:
