@@ -48,7 +48,7 @@ default: standard
 granules: {cpu: 0.05, memory: 8.0}
 tiers:
   standard:
-    cpu: {quantile: 0.9, floor_share: 0.1, floor_least: 0.3, hold_s: 1, shrink_step_share: 0.9, young_s: 12}
+    cpu: {quantile: 0.9, floor_share: 0.1, floor_least: 0.3, hold_s: 1, shrink_step_share: 0.9, young_s: 12, shrink_band: 0.1}
     memory: {quantile: 0.9, floor_share: 1.0}
 """
 
