@@ -148,6 +148,7 @@ def run(it: Scene, book: Book, options: argparse.Namespace, folder: Path, path: 
         )
         print(f"the forecast changed {found.forecast_changed:.0%} of {done.decisions:,} decisions")
         if options.report:
+            options.report.mkdir(parents=True, exist_ok=True)
             source = Source(path.name, f"model trained on {len(next(iter(it.school.values())).series)} other VMs", point, "held out")
             (options.report / f"{it.name}-{point.split()[0]}.html").write_text(page(found, source), encoding="utf-8")
         if options.score:
