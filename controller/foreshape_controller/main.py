@@ -141,7 +141,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
         notes=policy.notes,
         headroom=store.headroom.all,
         caps=guarding.caps,
-        leads=LeadTimes(store.levers),
+        leads=LeadTimes(store.levers, settings.history.step_s),
         anomalous=lambda now: left_habits(store.anomalies.list(going=True, limit=MANY), now - HABIT_S),
         last_shrunk=store.levers.shrunk,
         under_way=lambda now: store.spending.under_way(now, settings.plan.order_ttl_s),

@@ -24,6 +24,12 @@ def test_before_any_order_the_default_holds():
     assert learn([]).of(LeverName.CPU_QUOTA, "hv1") == QUOTA_DEFAULT
 
 
+def test_on_compressed_time_the_default_is_as_short_as_everything_there():
+    """Bins of one second for five minutes: 30 s become a tenth of one. What was measured is real time, and stays."""
+    assert learn([], 1 / 300).of(LeverName.CPU_QUOTA, "hv1") == pytest.approx(QUOTA_DEFAULT / 300)
+    assert learn([pull(3.0)] * 20, 1 / 300).of(LeverName.CPU_QUOTA, "elsewhere") == pytest.approx((3 + QUOTA_DEFAULT / 300) / 2)
+
+
 def test_twenty_pulls_weigh_as_much_as_what_was_thought_before():
     """Fleet: (20·10 + 20·30) / 40 = 20. The host, of the same twenty: (20·10 + 20·20) / 40 = 15."""
     leads = learn([pull(10.0)] * 20)

@@ -9,6 +9,7 @@ from foreshape_controller.api.services import Services
 from foreshape_controller.decide.leads import figures, learn
 from foreshape_controller.decide.proof import DAY_S, alarm, changed_share, tier_figures
 from foreshape_controller.errors import Invalid
+from foreshape_controller.model.history import STEP_S
 from foreshape_controller.model.report import LeverAnswer, TierReportAnswer
 from foreshape_controller.store.marks import added
 
@@ -17,7 +18,7 @@ from foreshape_controller.store.marks import added
 def levers(services: NamedDependency[Services]) -> list[LeverAnswer]:
     """Each lever that was pulled by an order, and how long guests waited for it."""
     pulls = services.store.levers.pulls(services.clock())
-    lead = learn(pulls).fleet
+    lead = learn(pulls, services.settings.history.step_s / STEP_S).fleet
     return [
         LeverAnswer(
             lever=f.lever.value,

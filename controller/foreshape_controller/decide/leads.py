@@ -60,15 +60,18 @@ class LeverFigures:
     """Of what the lever itself needed, the way to the agent left out."""
 
 
-def learn(pulls: Iterable[Pull]) -> Leads:
-    """Lead times from growths that were applied; the rest says nothing about when a guest has its size."""
+def learn(pulls: Iterable[Pull], pace: float = 1.0) -> Leads:
+    """Lead times from growths that were applied; the rest says nothing about when a guest has its size.
+
+    ``pace``: how long a bin lasts, of five minutes. On a bed with compressed time the defaults are as short as everything there.
+    """
     by_lever: dict[LeverName, list[float]] = defaultdict(list)
     by_host: dict[tuple[LeverName, str], list[float]] = defaultdict(list)
     for p in pulls:
         if p.applied and p.grew and p.lever in DEFAULTS and _sound(p.waited_s):
             by_lever[p.lever].append(p.waited_s)
             by_host[p.lever, p.host].append(p.waited_s)
-    fleet = {lever: _drawn(by_lever.get(lever, ()), default) for lever, default in DEFAULTS.items()}
+    fleet = {lever: _drawn(by_lever.get(lever, ()), pace * default) for lever, default in DEFAULTS.items()}
     return Leads(fleet, {key: _drawn(waited, fleet[key[0]]) for key, waited in by_host.items()})
 
 
