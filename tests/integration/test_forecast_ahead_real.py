@@ -129,8 +129,8 @@ def test_why_says_that_the_forecast_did_it_and_which_one(story):
     """Of most recurrences; growth may have come in two steps, and each is asked about."""
     each = [[line for at in story.ahead.early_growth(r.rise) for line in why(story.ahead, at)] for r in story.seen["auto"]]
     told = [line for lines in each for line in lines]
-    assert sum(any(line.startswith("CPU grows") for line in lines) for lines in each) >= MOST, each
-    assert all("predicted peak" in line for line in told if line.startswith("CPU grows"))
+    grown = [[line for line in lines if line.startswith("CPU grows")] for lines in each]
+    assert sum(any("predicted peak" in line for line in lines) for lines in grown) >= MOST, each  # others: use near its cap
     forecasts = [line for line in told if "Forecast: peak of" in line and "cores" in line]
     assert all(any(f"by {source} from" in line for source in SOURCES) for line in forecasts), told
     assert sum("Without a forecast the same rules would have chosen" in line and "cores" in line for line in told) >= MOST, told
