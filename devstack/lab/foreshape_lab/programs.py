@@ -67,7 +67,8 @@ tiers:
   standard:
     cpu: {quantile: 0.9, floor_share: 0.2, floor_least: 0.2, hold_s: 12, shrink_step_share: 0.5, young_s: 12, shrink_band: 0.1}
     memory:
-      {quantile: 0.9, floor_share: 0.5, floor_least: 112, hold_s: 12, shrink_step_share: 0.25, young_s: 12, margin_share: 0.3, shrink_band: 0.1}
+      {quantile: 0.9, floor_share: 0.5, floor_least: 112, hold_s: 12, shrink_step_share: 0.25, young_s: 12,
+       margin_share: 0.3, shrink_band: 0.1}
 """
 
 AGENT_CONF = """\
