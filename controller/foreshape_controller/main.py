@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from foreshape_controller import log, tls
+from foreshape_controller import assemble, log, tls
 from foreshape_controller.api import Services, create_app, limit_workers
 from foreshape_controller.config import PlanSettings as PlanOptions
 from foreshape_controller.config import Settings, load
@@ -28,6 +28,7 @@ from foreshape_controller.forecast.baseline import Baseline
 from foreshape_controller.forecast.reactive import Reactive
 from foreshape_controller.loops.aftermath import Aftermath
 from foreshape_controller.loops.calendar import Calendar
+from foreshape_controller.loops.cloudwork import CloudWork
 from foreshape_controller.loops.downgrade import Downgrade
 from foreshape_controller.loops.feedback import Feedback, FeedbackSettings, adapting
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
@@ -48,6 +49,9 @@ from foreshape_controller.model.forecast import Predictor
 from foreshape_controller.notify import notify, watchdog_s
 from foreshape_controller.store import Store
 from foreshape_wire.order import Mode
+
+if TYPE_CHECKING:
+    from foreshape_controller.cloud.session import Cloud
 
 EXPIRE_EVERY_S = 10.0
 GUARD_EVERY_S = 60.0
@@ -82,6 +86,8 @@ class Program:
     feedback: Feedback
     guard: Guard
     learn: Learn | None = None
+    cloud: CloudWork | None = None
+    """None: no OpenStack is configured."""
 
     def look_ahead(self) -> None:
         """Make the forecasts that are due; a plan that is made meanwhile takes the newest that are there."""
@@ -104,8 +110,8 @@ class Program:
         self.store.journal.tidy(now, s.journal.hold_retention_h * 3600.0, s.journal.acting_retention_days * 86400.0)
 
 
-def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program:
-    """Put the controller together. Raises ConfigError, Unavailable."""
+def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Cloud | None" = None) -> Program:
+    """Put the controller together; ``door``: a cloud that is connected already. Raises ConfigError, Unavailable."""
     segments = _segments(settings.plan.segments_file)
     token = admin_token(Path(settings.api.admin_token_file)) if settings.api.admin_token_file else secrets.token_urlsafe(32)
     store = Store.open(
@@ -151,6 +157,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
     shortage = Shortage(store, settings.plan.order_ttl_s)
     plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding, shortage, downgrade.add_up))
     reclaim = ReclaimLoop(store, sources.tiers, calendar, sources.leads, _reclaiming(settings, segments))
+    cloud = assemble.build(settings, clock, door)
     app = create_app(
         Services(
             settings=settings,
@@ -163,9 +170,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Program
             guard=guard,
             learn=learn,
             segments=segments,
+            cloud=cloud,
         )
     )
-    return Program(settings, store, intake, foresight, aftermath, reclaim, plan_loop, app, token, clock, policy, feedback, guard, learn)
+    return Program(
+        settings, store, intake, foresight, aftermath, reclaim, plan_loop, app, token, clock, policy, feedback, guard, learn, cloud
+    )
 
 
 def _reclaiming(settings: Settings, segments: Segments) -> Terms:
@@ -335,10 +345,16 @@ def _loops(program: Program) -> BackgroundScheduler:
     every(s.history.compact_every_s, "tidy", program.tidy)
     if (learn := program.learn) is not None:
         every(s.learn.interval_s, "learn", lambda: learn.run_once(program.clock()))
+    for name, seconds, work in program.cloud.jobs() if program.cloud else ():
+        every(seconds, name, partial(_timed, work, program))
     beat = watchdog_s()
     if beat is not None:
         every(beat, "watchdog", lambda: _beat(program))
     return loops
+
+
+def _timed(work: Callable[[float], object], program: Program) -> None:
+    work(program.clock())
 
 
 def _beat(program: Program) -> None:

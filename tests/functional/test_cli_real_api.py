@@ -13,9 +13,14 @@ from sim_support import Lockstep
 pytestmark = pytest.mark.functional
 
 
+@pytest.fixture(autouse=True)
+def quiet(plain_log):
+    """The controller logs in this process: no line of its log may stand in what a command printed."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory):
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     folder = tmp_path_factory.mktemp("cloud")
     run = Lockstep.impatient(folder, servers=3).run(1800)
     assert run.bed.controller is not None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from foreshape_controller.config import Settings
 from foreshape_controller.decide.segments import BUILT_IN, Segments
+from foreshape_controller.loops.cloudwork import CloudWork
 from foreshape_controller.loops.guard import Guard
 from foreshape_controller.loops.guarding import Guarding
 from foreshape_controller.loops.intake import Intake
@@ -28,3 +29,5 @@ class Services:
     learn: Learn | None = None
     """None: ``[learn] enabled`` is false."""
     segments: Segments = BUILT_IN
+    cloud: CloudWork | None = None
+    """None: no OpenStack is configured; a route that needs one answers Invalid, saying so."""

@@ -1,0 +1,44 @@
+"""What a configured OpenStack adds to the controller, put together: a part of the composition root.
+
+Without ``[cloud] enabled`` nothing here is made, and openstacksdk is not loaded.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from foreshape_controller.config import Settings
+from foreshape_controller.errors import ConfigError
+from foreshape_controller.loops.clouding import CloudWatch
+from foreshape_controller.loops.cloudwork import CloudWork
+
+if TYPE_CHECKING:
+    from foreshape_controller.cloud.session import Cloud
+
+CLEAN = {"auto": None, "yes": True, "no": False}
+
+
+def connect(settings: Settings) -> "Cloud":
+    """The door, as configured; nothing is asked yet. Raises ConfigError."""
+    try:
+        from foreshape_controller.cloud import patience, session  # noqa: PLC0415  openstacksdk: only where a cloud is configured
+    except ImportError as e:
+        raise ConfigError(f"[cloud] enabled needs openstacksdk ({e}): pip install 'foreshape[openstack]'") from e
+    c = settings.cloud
+    access = session.Access(c.name, c.region, c.timeout_s, CLEAN[c.aborts_cleanly])
+    burst = max(1, int(c.requests_per_second))
+    return session.connect(access, session.Ways(pace=patience.Pace(c.requests_per_second, burst, time.monotonic, time.sleep)))
+
+
+def build(settings: Settings, clock: Callable[[], float], door: "Cloud | None" = None) -> CloudWork | None:
+    """None where no cloud is configured. ``door``: one that is connected already, for tests. Raises ConfigError."""
+    if not settings.cloud.enabled:
+        return None
+    cloud = door or connect(settings)
+    from foreshape_controller.cloud.inventory import read_cloud  # noqa: PLC0415  only where a cloud is configured
+
+    c = settings.cloud
+    read = partial(read_cloud, cloud.nova, cloud.placement, clock)
+    watch = CloudWatch(lambda before: read(before=before), full_every_s=c.full_every_s, stale_after_s=c.stale_after_s)
+    return CloudWork(settings, watch)

@@ -1,0 +1,23 @@
+"""Everything that works with a configured OpenStack: what the API asks and the scheduler runs. ``assemble.py`` puts it together."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from foreshape_controller.config import Settings
+from foreshape_controller.loops.clouding import CloudWatch
+
+Job: TypeAlias = tuple[str, float, Callable[[float], object]]
+"""Name, seconds between two runs, what is run with the time of day."""
+
+
+@dataclass(frozen=True)
+class CloudWork:
+    """One part for each thing that is done with the cloud."""
+
+    settings: Settings
+    watch: CloudWatch
+
+    def jobs(self) -> Iterator[Job]:
+        """What the scheduler has to run."""
+        yield "cloud", self.settings.cloud.interval_s, self.watch.run_once
