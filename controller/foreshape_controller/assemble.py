@@ -22,13 +22,13 @@ CLEAN = {"auto": None, "yes": True, "no": False}
 def connect(settings: Settings) -> "Cloud":
     """The door, as configured; nothing is asked yet. Raises ConfigError."""
     try:
-        from foreshape_controller.cloud import patience, session  # noqa: PLC0415  openstacksdk: only where a cloud is configured
+        from foreshape_controller.cloud import call, patience, session  # noqa: PLC0415  openstacksdk: only where a cloud is configured
     except ImportError as e:
         raise ConfigError(f"[cloud] enabled needs openstacksdk ({e}): pip install 'foreshape[openstack]'") from e
     c = settings.cloud
     access = session.Access(c.name, c.region, c.timeout_s, CLEAN[c.aborts_cleanly])
     burst = max(1, int(c.requests_per_second))
-    return session.connect(access, session.Ways(pace=patience.Pace(c.requests_per_second, burst, time.monotonic, time.sleep)))
+    return session.connect(access, call.Ways(pace=patience.Pace(c.requests_per_second, burst, time.monotonic, time.sleep)))
 
 
 def build(settings: Settings, clock: Callable[[], float], door: "Cloud | None" = None) -> CloudWork | None:
