@@ -12,6 +12,7 @@ from foreshape_controller.config import Settings
 from foreshape_controller.errors import ConfigError
 from foreshape_controller.loops.clouding import CloudWatch
 from foreshape_controller.loops.cloudwork import CloudWork
+from foreshape_controller.store import Store
 
 if TYPE_CHECKING:
     from foreshape_controller.cloud.session import Cloud
@@ -31,7 +32,7 @@ def connect(settings: Settings) -> "Cloud":
     return session.connect(access, call.Ways(pace=patience.Pace(c.requests_per_second, burst, time.monotonic, time.sleep)))
 
 
-def build(settings: Settings, clock: Callable[[], float], door: "Cloud | None" = None) -> CloudWork | None:
+def build(settings: Settings, store: Store, clock: Callable[[], float], door: "Cloud | None" = None) -> CloudWork | None:
     """None where no cloud is configured. ``door``: one that is connected already, for tests. Raises ConfigError."""
     if not settings.cloud.enabled:
         return None

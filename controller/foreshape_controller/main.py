@@ -157,7 +157,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Clo
     shortage = Shortage(store, settings.plan.order_ttl_s)
     plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding, shortage, downgrade.add_up))
     reclaim = ReclaimLoop(store, sources.tiers, calendar, sources.leads, _reclaiming(settings, segments))
-    cloud = assemble.build(settings, clock, door)
+    cloud = assemble.build(settings, store, clock, door)
     app = create_app(
         Services(
             settings=settings,
