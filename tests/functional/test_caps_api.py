@@ -8,7 +8,7 @@ import pytest
 import structlog
 from litestar.testing import TestClient
 
-from foreshape_controller.cli.main import main
+from cli_support import Operator
 from foreshape_controller.main import build
 from foreshape_controller.model.answers import Problem
 from foreshape_controller.model.cap import CapAnswer
@@ -331,17 +331,7 @@ def served(still):
 
 @pytest.fixture
 def command(served, capsys):
-    """Run a command: exit code, what it printed, what it complained of."""
-
-    def run(*words):
-        try:
-            code = main([*served, *words])
-        except SystemExit as e:
-            code = int(e.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+    return Operator(capsys, tuple(served))
 
 
 SET = ("cap", "set", "server:web-1", "--cpu", "1", "--for", "2h", "--reason", "it runs away")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import trace_support as made
-from foreshape_controller.cli.main import main
+from cli_support import foreshape
 from foreshape_controller.model.forecast import LEVELS
 from foreshape_controller.replay.trace_file import load_trace
 from trace_support import START
@@ -25,20 +25,13 @@ QUANTILES = [f"q{round(level * 100):02d}" for level in LEVELS]
 SPAN = ("--from", START + 3 * DAY, "--to", START + 4 * DAY)
 
 
-def run(*words: object) -> int:
-    try:
-        return main([*map(str, words)])
-    except SystemExit as e:
-        return int(e.code or 0)
-
-
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.days(tmp_path_factory.mktemp("t") / "t.parquet", vms=4, length=5)
 
 
 def backtest(trace: Path, *words: object) -> int:
-    return run("backtest", "--trace", trace, *SPAN, *words)
+    return foreshape("backtest", "--trace", trace, *SPAN, *words)
 
 
 # -- files and tables ------------------------------------------------------------------------------------------------------
@@ -96,7 +89,7 @@ def test_several_methods_get_a_file_each_and_one_table(trace: Path, tmp_path: Pa
 
 
 def test_with_nothing_said_the_baseline_meets_every_simple_method_over_the_last_days(trace: Path, capsys) -> None:
-    assert run("backtest", "--trace", trace, "--vms", "2", "--origins", "2", "-f", "json", "--from", START + 2 * DAY) == 0
+    assert foreshape("backtest", "--trace", trace, "--vms", "2", "--origins", "2", "-f", "json", "--from", START + 2 * DAY) == 0
     rows = json.loads(capsys.readouterr().out)
     assert len({r["Method"] for r in rows}) == 11
 
@@ -104,7 +97,7 @@ def test_with_nothing_said_the_baseline_meets_every_simple_method_over_the_last_
 def test_times_may_be_written_as_people_do(trace: Path, tmp_path: Path) -> None:
     out = tmp_path / "f.parquet"
     words = ("--from", "2013-07-03T12:00", "--to", "2013-07-04T12:00+02:00", "--every", "6h", "--phase", "1h", "--vms", "vm0")
-    assert run("backtest", "--trace", trace, *words, "--method", "window-2h", "--out", out) == 0
+    assert foreshape("backtest", "--trace", trace, *words, "--method", "window-2h", "--out", out) == 0
     begin = 1372852800  # 3 July 2013, 12:00 UTC; seven o'clock is the first hour of a quarter of a day, plus one
     found = sorted(set(pq.read_table(out)["origin"].to_pylist()))
     assert found == [begin + 3600 * h for h in (1, 7, 13, 19)]
@@ -129,7 +122,7 @@ def test_boosters_learn_from_the_vms_that_are_left_out(trace: Path, capsys) -> N
     pytest.importorskip("lightgbm", reason="the extra foreshape[compare] is not installed")
     long = made.days(trace.with_name("long.parquet"), vms=4, length=9)
     words = ("--from", START + 7 * DAY, "--to", START + 8 * DAY, "--method", "lightgbm", "--vms", "vm0", "--resource", "cpu", "-f", "json")
-    assert run("backtest", "--trace", long, *words) == 0
+    assert foreshape("backtest", "--trace", long, *words) == 0
     rows = {r["Horizon"]: r for r in json.loads(capsys.readouterr().out)}
     assert rows["30min"]["wQL"] < 0.5
     assert rows["30min"]["N"] > 0
@@ -186,7 +179,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("m")
     trace = made.days(folder / "t.parquet", vms=14, length=7)
     words = ("--trace", trace, "--until", START + 6 * DAY, "--except-vms", "vm1*", "--out", folder / "m1")
-    assert run("train", *words, "--cpu-minutes", "0.01", "--seed", "3", "--resource", "cpu") == 0
+    assert foreshape("train", *words, "--cpu-minutes", "0.01", "--seed", "3", "--resource", "cpu") == 0
     return folder / "m1"
 
 
@@ -227,9 +220,9 @@ def test_a_damaged_model_or_one_of_another_version_is_refused(model: Path, trace
 def test_training_where_something_is_refuses_before_it_begins(trace: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter").write_text("mine")
-    assert run("train", "--trace", trace, "--out", tmp_path / "full") == 1
+    assert foreshape("train", "--trace", trace, "--out", tmp_path / "full") == 1
     assert "exists already" in capsys.readouterr().err
-    assert run("train", "--trace", trace, "--out", tmp_path / "no" / "m") == 1
+    assert foreshape("train", "--trace", trace, "--out", tmp_path / "no" / "m") == 1
     assert "no such folder" in capsys.readouterr().err
 
 
@@ -246,7 +239,7 @@ def test_training_where_something_is_refuses_before_it_begins(trace: Path, tmp_p
     ids=lambda x: " ".join(map(str, x)) if isinstance(x, tuple) else "",
 )
 def test_training_that_cannot_work_says_why(trace: Path, tmp_path: Path, capsys, words, code: int, said: str) -> None:
-    assert run("train", "--trace", trace, "--out", tmp_path / "m", *words) == code
+    assert foreshape("train", "--trace", trace, "--out", tmp_path / "m", *words) == code
     err = capsys.readouterr().err
     assert re.search(said, err), err
     assert not (tmp_path / "m").exists()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli_support import foreshape
 from foreshape_controller.cli import main as module
-from foreshape_controller.cli.main import main
 from foreshape_controller.config import ApiSettings
 from foreshape_controller.model import answers
 from sim_support import CannedApi, canned_api, why_answer
@@ -52,10 +52,7 @@ def token(tmp_path: Path) -> Path:
 
 
 def run(api: CannedApi, token: Path, *words: str) -> int:
-    try:
-        return main(["--url", api.url, "--token-file", str(token), *words])
-    except SystemExit as e:
-        return int(e.code or 0)
+    return foreshape("--url", api.url, "--token-file", token, *words)
 
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)
@@ -225,7 +222,7 @@ def test_nobody_there_is_exit_3_with_what_to_do(token, capsys):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        assert main(["--url", url, "--token-file", str(token), "summary"]) == 3
+        assert foreshape("--url", url, "--token-file", token, "summary") == 3
     err = capsys.readouterr().err
     assert f"cannot reach the controller at {url}: connection refused" in err
     assert "is foreshape-controller running? set --url" in err
@@ -280,7 +277,7 @@ def test_words_that_make_no_sense_are_exit_2(api, token, words):
 
 @pytest.mark.parametrize("url", ["foo", "ftp://h", "http://", "http://[::1"])
 def test_a_url_that_is_none_is_exit_2(token, url, capsys):
-    assert main(["--url", url, "--token-file", str(token), "summary"]) == 2
+    assert foreshape("--url", url, "--token-file", token, "summary") == 2
     assert "--url" in capsys.readouterr().err
 
 

@@ -9,8 +9,8 @@ import pytest
 import structlog
 import yaml
 
+from cli_support import Operator
 from event_support import HOUR, HOURLY_SALE, START, ics, measured, vevent
-from foreshape_controller.cli.main import main
 from foreshape_controller.main import build
 from foreshape_demo.serve import Serving
 from store_support import settings
@@ -39,17 +39,7 @@ def program(served):
 
 @pytest.fixture
 def ask(served, program, capsys):
-    """Run a command: exit code, what it printed, what it complained of."""
-
-    def run(*words):
-        try:
-            code = main([*served[1], *words])
-        except SystemExit as e:
-            code = int(e.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+    return Operator(capsys, tuple(served[1]))
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 import structlog
 
+from cli_support import Operator, foreshape
 from core_support import until
-from foreshape_controller.cli.main import main
 from foreshape_controller.config import LearnSettings
 from foreshape_controller.loops import learn as module
 from foreshape_controller.loops.apprentice import Apprentice
@@ -46,18 +46,8 @@ def program(tmp_path, monkeypatch):
 
 @pytest.fixture
 def ask(program, tmp_path, capsys):
-    """Run a command; its exit code, what it printed, and what it complained of."""
     with Serving(program, 0) as api:
-
-        def run(*words: str) -> tuple[int, str, str]:
-            try:
-                code = main(["--url", api.url, "--token-file", str(tmp_path / "admin-token"), *words])
-            except SystemExit as e:
-                code = int(e.code or 0)
-            said = capsys.readouterr()
-            return code, said.out, said.err
-
-        yield run
+        yield Operator(capsys, ("--url", api.url, "--token-file", tmp_path / "admin-token"))
 
 
 def scored(program, *, predictor: str = "20260101-020000") -> None:
@@ -191,9 +181,9 @@ def test_where_learning_is_off_every_command_says_so(tmp_path, capsys):
     made = build(replace(settings(tmp_path), learn=LearnSettings(enabled=False)), clock=lambda: T0)
     with Serving(made, 0) as api:
         access = ["--url", api.url, "--token-file", str(tmp_path / "admin-token")]
-        assert main([*access, "model", "list"]) == 0
+        assert foreshape(*access, "model", "list") == 0
         assert "learning is off" in capsys.readouterr().out
         for words in (["model", "train-now"], ["model", "rollback"], ["forecast", "accuracy"]):
-            assert main([*access, *words]) == 1
+            assert foreshape(*access, *words) == 1
             assert "[learn] enabled = true" in capsys.readouterr().err
     made.store.close()

@@ -6,7 +6,7 @@ import logging
 import pytest
 import structlog
 
-from foreshape_controller.cli.main import main
+from cli_support import Operator
 from foreshape_demo.serve import Serving
 from sim_support import Lockstep
 
@@ -31,17 +31,11 @@ def cloud(tmp_path_factory):
 
 @pytest.fixture
 def ask(cloud, capsys):
-    """Run a command; its exit code and what it printed."""
-
-    def run(*words: str) -> tuple[int, str]:
-        code = main([*cloud[1], *words])
-        return code, capsys.readouterr().out
-
-    return run
+    return Operator(capsys, tuple(cloud[1]))
 
 
 def test_a_host_is_stopped_and_goes_on(ask):
-    code, said = ask("stop", "--scope", "host:sim1", "--reason", "being repaired")
+    code, said, _ = ask("stop", "--scope", "host:sim1", "--reason", "being repaired")
     assert (code, "stopped. Go on with: foreshape resume --scope host:sim1" in said) == (0, True)
     assert ask("mode", "get", "--scope", "host:sim1", "-f", "json")[1].count("observe") == 1
     assert ask("resume", "--scope", "host:sim1", "--reason", "done")[0] == 0
@@ -49,9 +43,9 @@ def test_a_host_is_stopped_and_goes_on(ask):
 
 
 def test_a_server_is_put_into_a_tier_and_out_of_it(ask, name):
-    code, said = ask("tier", "set", name, "guaranteed", "--reason", "launch", "-f", "json")
+    code, said, _ = ask("tier", "set", name, "guaranteed", "--reason", "launch", "-f", "json")
     assert (code, json.loads(said)["tier"]) == (0, "guaranteed")
-    code, said = ask("tier", "unset", name, "-f", "json")
+    code, said, _ = ask("tier", "unset", name, "-f", "json")
     assert (code, json.loads(said)["tier"]) == (0, "standard")
     assert ask("tier", "set", name, "silver")[0] == 1
     assert ask("halt", "clear", "cloud", "--reason", "x")[0] == 1, "nothing is halted"
@@ -88,7 +82,7 @@ def name(cloud) -> str:
     ids=" ".join,
 )
 def test_every_reading_command_understands_the_real_answers(ask, name, words, form):
-    code, out = ask(*(w.format(name=name) for w in words), "-f", form)
+    code, out, _ = ask(*(w.format(name=name) for w in words), "-f", form)
     assert code == 0
     assert out
     assert ("SIMULATED" in out) == (form == "table")
@@ -96,14 +90,14 @@ def test_every_reading_command_understands_the_real_answers(ask, name, words, fo
 
 @pytest.mark.parametrize("words", [("why", "{name}"), ("forecast", "show", "{name}")], ids=" ".join)
 def test_what_is_for_people_by_default_is(ask, name, words):
-    code, out = ask(*(w.format(name=name) for w in words))
+    code, out, _ = ask(*(w.format(name=name) for w in words))
     assert code == 0
     assert out.startswith("SIMULATED")
     assert name in out
 
 
 def test_a_host_is_enrolled_and_revoked(ask):
-    code, out = ask("agent", "enroll", "hv9", "-f", "json")
+    code, out, _ = ask("agent", "enroll", "hv9", "-f", "json")
     assert code == 0
     assert json.loads(out)["join_token"]
     assert ask("agent", "revoke", "hv9")[0] == 0
@@ -111,16 +105,15 @@ def test_a_host_is_enrolled_and_revoked(ask):
 
 def test_a_mode_is_set_and_read_back(ask):
     assert ask("mode", "set", "observe", "--scope", "host:sim1", "--reason", "maintenance")[0] == 0
-    code, out = ask("mode", "get", "--scope", "host:sim1", "-f", "json")
+    code, out, _ = ask("mode", "get", "--scope", "host:sim1", "-f", "json")
     assert code == 0
     assert (json.loads(out)["mode"], json.loads(out)["reason"]) == ("observe", "maintenance")
     ask("mode", "set", "act", "--scope", "host:sim1")
 
 
-def test_a_wrong_scope_and_an_unknown_server_are_exit_1_in_words(cloud, capsys):
+def test_a_wrong_scope_and_an_unknown_server_are_exit_1_in_words(ask):
     for words in (("mode", "get", "--scope", "planet:earth"), ("why", "nobody"), ("host", "show", "nowhere")):
-        code = main([*cloud[1], *words])
-        err = capsys.readouterr().err
+        code, _, err = ask(*words)
         assert code == 1, words
         assert "Traceback" not in err
         assert len(err) > 20
@@ -129,5 +122,6 @@ def test_a_wrong_scope_and_an_unknown_server_are_exit_1_in_words(cloud, capsys):
 def test_a_wrong_token_is_exit_4(cloud, tmp_path, capsys):
     wrong = tmp_path / "token"
     wrong.write_text("x" * 43)
-    assert main([*cloud[1][:2], "--token-file", str(wrong), "summary"]) == 4
-    assert str(wrong) in capsys.readouterr().err
+    code, _, err = Operator(capsys, (*cloud[1][:2], "--token-file", wrong))("summary")
+    assert code == 4
+    assert str(wrong) in err

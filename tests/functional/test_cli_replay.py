@@ -13,8 +13,8 @@ import pytest
 
 import learn_support as learnt
 import trace_support as made
+from cli_support import foreshape
 from foreshape_controller.cli import replay as replay_command
-from foreshape_controller.cli.main import main
 from foreshape_controller.replay.report import HEADERS
 from foreshape_controller.replay.trace_file import load_trace
 from trace_support import START, STEP
@@ -27,20 +27,13 @@ SPAN = ("--from", BEGIN, "--to", END, "--warm-up", "2h")
 POLICIES = ["Foreshape", "static flavor", "moving max 1 h", "moving max 6 h", "moving max 24 h", "VPA-like p95", "oracle, next 30 min"]
 
 
-def run(*words: object) -> int:
-    try:
-        return main([*map(str, words)])
-    except SystemExit as e:
-        return int(e.code or 0)
-
-
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.days(tmp_path_factory.mktemp("t") / "t.parquet", vms=4, length=3)
 
 
 def replayed(trace: Path, *words: object) -> int:
-    return run("replay", "--trace", trace, *SPAN, *words)
+    return foreshape("replay", "--trace", trace, *SPAN, *words)
 
 
 def test_the_table_the_file_and_the_page_say_the_same(trace: Path, tmp_path: Path, capsys) -> None:

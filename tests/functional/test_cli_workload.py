@@ -5,8 +5,8 @@ import json
 import pytest
 from litestar.testing import TestClient
 
+from cli_support import Operator
 from foreshape_controller.cli import workload as command
-from foreshape_controller.cli.main import main
 from foreshape_controller.main import build
 from foreshape_controller.model.anomaly import AnomalyAnswer, Kind
 from foreshape_controller.model.workload import ReadWrite, WorkClass, Workload, WorkloadAnswer
@@ -45,16 +45,7 @@ def api():
 def run(api, tmp_path, capsys):
     token = tmp_path / "token"
     token.write_text("secret\n")
-
-    def do(*words):
-        try:
-            code = main(["--url", api.url, "--token-file", str(token), *words])
-        except SystemExit as e:
-            code = int(e.code or 0)
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return do
+    return Operator(capsys, ("--url", api.url, "--token-file", token))
 
 
 def asked(api, path):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import trace_support as made
-from foreshape_controller.cli.main import main
+from cli_support import foreshape
 
 pytestmark = pytest.mark.functional
 
@@ -28,10 +28,7 @@ GIB = 1 << 30
 
 
 def run(*words: object) -> int:
-    try:
-        return main(["trace", "import", "--format", "prometheus", *map(str, words)])
-    except SystemExit as e:
-        return int(e.code or 0)
+    return foreshape("trace", "import", "--format", "prometheus", *words)
 
 
 # -- the real one --------------------------------------------------------------------------------------------------------

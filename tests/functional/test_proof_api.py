@@ -7,7 +7,7 @@ import pytest
 import structlog
 from litestar.testing import TestClient
 
-from foreshape_controller.cli.main import main
+from cli_support import Operator
 from foreshape_controller.main import build
 from foreshape_controller.model.cap import Cap
 from foreshape_controller.model.mark import Factors, Mark
@@ -174,12 +174,7 @@ def cloud(tmp_path_factory):
 
 @pytest.fixture
 def run(cloud, capsys):
-    def command(*words: str) -> tuple[int, str, str]:
-        code = main([*cloud[1], *words])
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return command
+    return Operator(capsys, tuple(cloud[1]))
 
 
 @pytest.fixture

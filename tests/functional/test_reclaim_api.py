@@ -7,7 +7,7 @@ import pytest
 import structlog
 from litestar.testing import TestClient
 
-from foreshape_controller.cli.main import main
+from cli_support import Operator
 from foreshape_controller.decide.reclaim import unfound
 from foreshape_controller.decide.tiers import BUILT_IN
 from foreshape_controller.main import build
@@ -51,17 +51,7 @@ def store(served):
 
 @pytest.fixture
 def ask(served, capsys):
-    """Run a command: exit code, what it printed, what it complained of."""
-
-    def run(*words):
-        try:
-            code = main([*served[1], *words])
-        except SystemExit as e:
-            code = int(e.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+    return Operator(capsys, tuple(served[1]))
 
 
 def rows(ask, *words):

@@ -8,7 +8,7 @@ import pytest
 import structlog
 from litestar.testing import TestClient
 
-from foreshape_controller.cli.main import main
+from cli_support import Operator
 from foreshape_controller.main import build
 from foreshape_controller.model.reclaim import State
 from foreshape_controller.store.reclaims import Change
@@ -44,15 +44,7 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def ask(served, capsys):
-    def run(*words):
-        try:
-            code = main([*served[1], *words])
-        except SystemExit as e:
-            code = int(e.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+    return Operator(capsys, tuple(served[1]))
 
 
 def test_a_segment_is_shown_with_what_it_wants_has_and_could_have(ask):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import trace_support as made
-from foreshape_controller.cli.main import main
+from cli_support import foreshape
 from foreshape_controller.replay.importers import blocks as importing
 from foreshape_controller.replay.trace_file import load_trace
 from trace_support import START, STEP
@@ -23,10 +23,7 @@ MONDAY = 1478476800  # what time 0 of Azure's traces is taken as
 
 
 def run(*words: object) -> int:
-    try:
-        return main(["trace", "import", *map(str, words)])
-    except SystemExit as e:
-        return int(e.code or 0)
+    return foreshape("trace", "import", *words)
 
 
 @pytest.fixture
