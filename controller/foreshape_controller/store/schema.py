@@ -445,3 +445,125 @@ tier_factors = Table(
     Column("at", Float, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
 )
+
+# --- migrations ----------------------------------------------------------------------------------------------------------
+
+_NOT_ENDED = text("ended_at IS NULL")
+
+migrations = Table(
+    "migrations",  # each migration as it is now; written before anything is done for it
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("server", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created", Float, nullable=False, index=True),
+    Column("ordered_at", Float, index=True),
+    Column("ended_at", Float, index=True),
+    Column("cancel_at", Float),  # somebody does not want it any more
+    Column("cancel_why", Text, nullable=False, server_default=""),
+    Column("data", LargeBinary, nullable=False),
+    # The database itself refuses a second migration of a server at a time.
+    Index("one_open_migration", "server", unique=True, sqlite_where=_NOT_ENDED, postgresql_where=_NOT_ENDED),
+)
+
+migration_events = Table(
+    "migration_events",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("migration", String(64), nullable=False, index=True),
+    Column("at", Float, nullable=False),
+    Column("what", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("text", Text, nullable=False, server_default=""),
+)
+
+proposals = Table(
+    "proposals",  # moves that wait for somebody's word
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("server", String(64), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("made", Float, nullable=False, index=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+drains = Table(
+    "drains",  # hosts that are being emptied, and stay closed
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("since", Float, nullable=False),
+    Column("ended_at", Float, index=True),
+    Column("data", LargeBinary, nullable=False),
+    Index("one_open_drain", "host", unique=True, sqlite_where=_NOT_ENDED, postgresql_where=_NOT_ENDED),
+)
+
+learnt = Table(
+    "learnt",  # by migrations: factors of links, dirty rates of servers
+    metadata,
+    Column("kind", String(16), primary_key=True),  # link, dirty
+    Column("name", String(300), primary_key=True),
+    Column("value", Float, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("at", Float, nullable=False, index=True),
+)
+
+# --- reservations ----------------------------------------------------------------------------------------------------
+
+reservations = Table(
+    "reservations",  # room in Placement: what is wanted, and what is known of it
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(300), nullable=False, index=True),
+    Column("host", String(255), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("open", Boolean, nullable=False),  # not over
+    Column("changed", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("reservations_open", "open", "changed"),
+)
+
+reservation_writes = Table(
+    "reservation_writes",  # each write to Placement, before it is asked for
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("reservation", String(64), nullable=False, index=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("host", String(255), nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("what", String(16), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("cause", String(64), nullable=False, server_default=""),
+    Column("undo", Text, nullable=False, server_default=""),
+    Column("outcome", String(16), nullable=False),
+    Column("known_at", Float),
+    Column("said", Text, nullable=False, server_default=""),
+)
+
+reservation_locks = Table(
+    "reservation_locks",  # traits of ours that keep the scheduler off a host
+    metadata,
+    Column("provider", String(64), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("reservation", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+# --- the cloud's word ------------------------------------------------------------------------------------------------
+
+cloud_servers = Table(
+    "cloud_servers",  # NULL: Nova never had it, and the agent's word holds
+    metadata,
+    Column("server", String(64), primary_key=True),
+    Column("project", String(255), index=True),
+    Column("project_name", String(255)),
+    Column("name", String(255)),
+    Column("flavor", String(255)),
+    Column("image", String(255)),
+    Column("az", String(255)),
+    Column("aggregates", Text, nullable=False, server_default="[]"),  # JSON
+    Column("held_code", String(32), nullable=False, server_default=""),  # why nothing may be changed on it
+    Column("held", Text, nullable=False, server_default=""),
+    Column("gone_at", Float),  # Nova no longer has it
+)

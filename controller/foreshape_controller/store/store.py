@@ -22,6 +22,7 @@ from foreshape_controller.store.journal import Journal
 from foreshape_controller.store.levers import Levers
 from foreshape_controller.store.marks import Marks
 from foreshape_controller.store.migrate import upgrade
+from foreshape_controller.store.migrating import Migrating
 from foreshape_controller.store.modes import Modes
 from foreshape_controller.store.needs import Needs
 from foreshape_controller.store.notices import Notices
@@ -29,6 +30,7 @@ from foreshape_controller.store.policies import Policies
 from foreshape_controller.store.profiles import Profiles
 from foreshape_controller.store.recent import Recent
 from foreshape_controller.store.reclaims import Reclaims
+from foreshape_controller.store.reservations import Reservations
 from foreshape_controller.store.schema import meta
 from foreshape_controller.store.shares import Shares
 from foreshape_controller.store.spending import Spending
@@ -68,6 +70,8 @@ class Store:
         self.levers = Levers(db)
         self.marks = Marks(db)
         self.tier_factors = TierFactors(db)
+        self.migrating = Migrating(db)
+        self.reservations = Reservations(db)
 
     @classmethod
     def open(  # noqa: PLR0913  each is one option of the file
