@@ -1,6 +1,5 @@
 """Nova as measured: what a live migration does to Placement and when, how aborts end in which version, what each microversion shows."""
 
-import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from emulated_placement import Consumer, Held, PlacementState
-from emulated_problem import Problem
+from emulated_problem import Problem, Routes, routed
 
 if TYPE_CHECKING:
     from cloud_emulator import Request
@@ -208,11 +207,7 @@ class NovaState:
     # -- HTTP
 
     def serve(self, request: "Request", version: tuple[int, int]) -> tuple[int, Any]:
-        for method, pattern, action in _ROUTES:
-            found = re.fullmatch(pattern, request.path)
-            if found and request.method == method:
-                return action(self, request, version, *found.groups())
-        raise Problem(404, f"The resource could not be found: {request.path}")
+        return routed(self, _ROUTES, request, version)
 
     def _server(self, ident: str) -> EmulatedServer:
         if ident not in self.servers:
@@ -397,7 +392,7 @@ def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-_ROUTES: list[tuple[str, str, Callable[..., tuple[int, Any]]]] = [
+_ROUTES: Routes = [
     ("GET", "/servers/detail", NovaState._servers),
     ("GET", f"/servers/{_ID}", NovaState._show),
     ("GET", f"/servers/{_ID}/migrations", NovaState._running),

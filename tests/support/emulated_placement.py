@@ -2,11 +2,10 @@
 
 import re
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emulated_problem import Problem
+from emulated_problem import Problem, Routes, routed
 
 if TYPE_CHECKING:
     from cloud_emulator import Request
@@ -96,11 +95,7 @@ class PlacementState:
     # -- HTTP
 
     def serve(self, request: "Request", version: tuple[int, int]) -> tuple[int, Any]:
-        for method, pattern, action in _ROUTES:
-            found = re.fullmatch(pattern, request.path)
-            if found and request.method == method:
-                return action(self, request, version, *found.groups())
-        raise Problem(404, f"The resource could not be found: {request.path}")
+        return routed(self, _ROUTES, request, version)
 
     def _provider(self, ident: str) -> EmulatedProvider:
         if ident not in self.providers:
@@ -214,7 +209,7 @@ class PlacementState:
 
 
 _STALE = "placement.concurrent_update"
-_ROUTES: list[tuple[str, str, Callable[..., tuple[int, Any]]]] = [
+_ROUTES: Routes = [
     ("GET", "/resource_providers", PlacementState._list),
     ("GET", f"/resource_providers/{_UUID}/inventories", PlacementState._inventories),
     ("GET", f"/resource_providers/{_UUID}/usages", PlacementState._usages),

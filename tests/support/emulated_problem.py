@@ -1,6 +1,14 @@
-"""A refusal of an emulated service, in the words of the real one."""
+"""What the emulated services share: how a request finds its action, and a refusal in the words of the real one."""
 
-from typing import Any
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cloud_emulator import Request
+
+Routes = Iterable[tuple[str, str, Callable[..., tuple[int, Any]]]]
+"""Method, pattern of the whole path, and what answers: called with the state, the request, its microversion and the pattern's groups."""
 
 
 class Problem(Exception):
@@ -20,3 +28,12 @@ class Problem(Exception):
                 {409: "conflictingRequest", 404: "itemNotFound"}.get(self.status, "badRequest"): {"code": self.status, "message": self.text}
             }
         return {"error": {"code": self.status, "message": self.text}}
+
+
+def routed(state: Any, routes: Routes, request: "Request", version: tuple[int, int]) -> tuple[int, Any]:
+    """Status and body of the first route that fits; Problem 404 where none does."""
+    for method, pattern, action in routes:
+        found = re.fullmatch(pattern, request.path)
+        if found and request.method == method:
+            return action(state, request, version, *found.groups())
+    raise Problem(404, f"The resource could not be found: {request.path}")
