@@ -16,13 +16,18 @@ _MOVABLE_STATES = frozenset({"ACTIVE", "PAUSED"})
 
 def immovable(server: CloudServer) -> str:
     """Why it is not to be live-migrated; empty: it may be."""
-    return _state(server) or _bound(server.flavor.extra_specs)
+    return _state(server) or bound(server.flavor.extra_specs)
 
 
 def labels_needed(server: CloudServer) -> frozenset[str]:
     """What its host must have, as ``room.Servers.needs`` writes it: the traits that its flavor requires, and ``!`` those it forbids."""
+    return labels_of(server.flavor.extra_specs)
+
+
+def labels_of(specs: Mapping[str, str]) -> frozenset[str]:
+    """The same, of a flavor's extra specs."""
     signs = {"required": "", "forbidden": "!"}
-    return frozenset(f"{signs[how.lower()]}trait:{name}" for name, how in _traits(server.flavor.extra_specs) if how.lower() in signs)
+    return frozenset(f"{signs[how.lower()]}trait:{name}" for name, how in _traits(specs) if how.lower() in signs)
 
 
 def _state(server: CloudServer) -> str:
@@ -35,8 +40,8 @@ def _state(server: CloudServer) -> str:
     return "it is locked by its owner or an operator" if server.locked else ""
 
 
-def _bound(specs: Mapping[str, str]) -> str:
-    """The first thing that binds it to its host's hardware."""
+def bound(specs: Mapping[str, str]) -> str:
+    """The first thing in a flavor's extra specs that binds a server to its host's hardware; empty: nothing does."""
     if specs.get("hw:cpu_policy", "").lower() in _DEDICATED or _amount(specs, "resources:PCPU"):
         return "its vCPUs are pinned to cores of its host"
     if "hw:numa_nodes" in specs or any(key.startswith(("hw:numa_cpus.", "hw:numa_mem.")) for key in specs):
