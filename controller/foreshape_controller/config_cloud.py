@@ -46,7 +46,40 @@ class ReservationSettings:
 class MigrationSettings:
     """Live migrations."""
 
-    interval_s: float = option(10.0, "seconds", "How often migrations are looked after.", min=1, max=3600)
+    interval_s: float = option(
+        2.0, "seconds", "How often migrations are looked after; nothing is asked where none is open.", min=0.2, max=600
+    )
+    plan_every_s: float = option(60.0, "seconds", "How often it is planned who should move.", min=1, max=3600)
+    quantile: float = option(0.95, "0.5 .. 0.99", "Of the forecast peaks that targets are chosen by.", min=0.5, max=0.99)
+    full: float = option(0.9, "0 .. 1", "Share of what a host has that its forecast may reach with a server that comes.", min=0.1, max=1)
+    gain: float = option(0.05, "0 .. 1", "A target stays so much emptier than the host that is relieved was.", min=0, max=1)
+    worth: float = option(0.0, "weighted seconds", "What a move must be worth beyond its price.", min=0, max=1000000)
+    out: int = option(1, "count", "Migrations under way out of one host. Nova's own default is one, too.", min=1, max=100)
+    into: int = option(2, "count", "Migrations under way into one host.", min=1, max=100)
+    link: int = option(
+        2,
+        "count",
+        "Migrations under way on one link (host aggregates' metadata foreshape:link; without it a pair of hosts).",
+        min=1,
+        max=1000,
+    )
+    cluster: int = option(4, "count", "Migrations under way altogether, others' included.", min=1, max=1000)
+    per_hour: int = option(60, "count", "Migrations ordered within an hour.", min=1, max=100000)
+    hold_s: float = option(1800.0, "seconds", "How long a server stays where it came to, at least.", min=0, max=604800)
+    wait_s: float = option(3600.0, "seconds", "A migration that could not begin for so long is given up.", min=10, max=604800)
+    downtime_s: float = option(0.5, "seconds", "Nova's live_migration_downtime.", min=0.01, max=60)
+    dirty_mib_s: float = option(
+        10.0, "MiB/s", "How fast a server writes its memory, where no migration of it has told yet.", min=0, max=100000
+    )
+    force: bool = option(False, "true | false", "Complete by force what runs too long: a longer downtime. Your customers must have agreed.")
+    consolidate: bool = option(False, "true | false", "In mode act, make room for the largest flavor without being asked.")
+    balancer_moves: int = option(
+        3, "count", "So many migrations by somebody else within balancer_window_s: a second balancer.", min=1, max=10000
+    )
+    balancer_window_s: float = option(900.0, "seconds", "See balancer_moves.", min=60, max=86400)
+    balancer_rest_s: float = option(
+        1800.0, "seconds", "How long nothing is moved by itself after a second balancer was seen.", min=60, max=604800
+    )
 
 
 @dataclass(frozen=True)
