@@ -3,15 +3,17 @@
 Every request names its microversion: at most what the service speaks, at most what this module was written for (``KNOWN``).
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 
 from foreshape_controller.cloud import parse
 from foreshape_controller.cloud.call import Json, Service
 from foreshape_controller.errors import Gone, Permanent
-from foreshape_controller.model.cloud import CloudMigration, CloudServer, ServerGroup
+from foreshape_controller.model.cloud import CloudFlavor, CloudMigration, CloudServer, ServerGroup
 
 LEAST = (2, 93)
 """Zed's, the oldest Nova this is tried on; 2023.1 speaks 2.95."""
@@ -62,6 +64,19 @@ class Aggregate:
     name: str
     hosts: tuple[str, ...]
     metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class NewServer:
+    """What Nova is asked to boot; ids throughout."""
+
+    name: str
+    image: str
+    flavor: str
+    ports: tuple[str, ...] = ()
+    """Neutron's; none: the server has no network at all."""
+    az: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Nova:
@@ -190,6 +205,46 @@ class Nova:
         """Undo ``disable``. Raises Gone."""
         self._ask("PUT", f"/os-services/{service}", body={"status": "enabled"})
 
+    # -- servers of our own, in the project of our credentials
+
+    def create(self, new: "NewServer") -> str:
+        """Order a server; its id. Whether it runs shows later. Raises Permanent (403: a quota), NoRoom; a Temporary with ``maybe_done``
+        says nothing about whether it comes: look for its name (``named``).
+        """
+        networks: Json = [{"port": p} for p in new.ports] or "none"
+        body = {"name": new.name, "imageRef": new.image, "flavorRef": new.flavor, "networks": networks, "metadata": dict(new.metadata)}
+        zone = {"availability_zone": new.az} if new.az else {}
+        return str(_read(lambda: self._ask("POST", "/servers", body={"server": {**body, **zone}})["server"]["id"]))
+
+    def named(self, name: str) -> list[CloudServer]:
+        """Our project's servers of exactly this name; Nova takes the parameter for a pattern."""
+        rows = _rows(self._ask("GET", "/servers/detail", params={"name": f"^{re.escape(name)}$"}), "servers")
+        return [s for s in parse.each(rows, "server", parse.server, _quiet) if s.name == name]
+
+    def delete(self, server: str) -> bool:
+        """Order its deletion; False: it is not there. Nova keeps ports that it did not make."""
+        try:
+            self._ask("DELETE", f"/servers/{server}")
+        except Gone:
+            return False
+        return True
+
+    def rename(self, server: str, name: str) -> None:
+        """Raises Gone."""
+        self._ask("PUT", f"/servers/{server}", body={"server": {"name": name}})
+
+    def tag(self, server: str, metadata: Mapping[str, str]) -> None:
+        """Set these keys of its metadata; others stay. Raises Gone, Conflict (it is in no state for it)."""
+        self._ask("POST", f"/servers/{server}/metadata", body={"metadata": dict(metadata)})
+
+    def flavor(self, wanted: str) -> tuple[str, CloudFlavor]:
+        """Id and contents, by id or name. Raises Gone."""
+        for rows in self._pages("/flavors/detail", "flavors", {"is_public": "None"}):
+            found = next((r for r in rows if isinstance(r, dict) and wanted in (r.get("id"), r.get("name"))), None)
+            if found is not None:
+                return _read(partial(_flavor, found))
+        raise Gone(f"Nova has no flavor {wanted!r} that this project may use")
+
     def find_service(self, host: str) -> ComputeService:
         """The nova-compute of a host. Raises Gone."""
         body = self._ask("GET", "/os-services", params={"binary": "nova-compute", "host": host})
@@ -197,6 +252,14 @@ class Nova:
         if not found:
             raise Gone(f"Nova knows no nova-compute on {host}")
         return found[0]
+
+
+def _read(parsed: "Callable[[], parse.T]") -> "parse.T":
+    """What was parsed, or Permanent: an answer of another shape comes from something else."""
+    try:
+        return parsed()
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise Permanent(f"Nova's answer has another shape than its API says ({type(e).__name__} {e}): what is at its endpoint?") from e
 
 
 def _rows(body: Json, key: str) -> list[Json]:
@@ -217,6 +280,10 @@ def _service(row: parse.Row) -> ComputeService:
         disabled_why=str(row.get("disabled_reason") or ""),
         forced_down=bool(row.get("forced_down")),
     )
+
+
+def _flavor(row: parse.Row) -> tuple[str, CloudFlavor]:
+    return str(row["id"]), parse.flavor({**row, "original_name": row["name"]})
 
 
 def _node(row: parse.Row) -> Node:

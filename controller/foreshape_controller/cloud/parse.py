@@ -40,7 +40,7 @@ def server(row: Row) -> CloudServer:
         project=str(row.get("tenant_id") or ""),
         user=str(row.get("user_id") or ""),
         host=str(row.get("OS-EXT-SRV-ATTR:host") or ""),
-        flavor=_flavor(row.get("flavor") or {}),
+        flavor=flavor(row.get("flavor") or {}),
         image=str(image.get("id", "")) if isinstance(image, dict) else "",
         az=str(row.get("OS-EXT-AZ:availability_zone") or ""),
         asked_az=str(row.get("pinned_availability_zone") or ""),
@@ -55,13 +55,14 @@ def server(row: Row) -> CloudServer:
     )
 
 
-def _flavor(row: Row) -> CloudFlavor:
+def flavor(row: Row) -> CloudFlavor:
+    """As a server's answer embeds it (``original_name``)."""
     return CloudFlavor(
         name=str(row.get("original_name") or ""),
         vcpus=int(row.get("vcpus") or 0),
         ram=int(row.get("ram") or 0),
         disk=int(row.get("disk") or 0),
-        ephemeral=int(row.get("ephemeral") or 0),
+        ephemeral=int(row.get("ephemeral") or row.get("OS-FLV-EXT-DATA:ephemeral") or 0),
         swap=int(row.get("swap") or 0),
         extra_specs={str(k): str(v) for k, v in (row.get("extra_specs") or {}).items()},
     )

@@ -15,13 +15,17 @@ from openstack import config
 from openstack.exceptions import ConfigException
 
 from foreshape_controller.cloud.call import Json, Reply, Service, Ways
+from foreshape_controller.cloud.glance import Glance
 from foreshape_controller.cloud.keystone import Keystone, Me
+from foreshape_controller.cloud.neutron import Neutron
 from foreshape_controller.cloud.nova import Nova
 from foreshape_controller.cloud.placement import Placement
 from foreshape_controller.errors import ConfigError, Permanent, Temporary
 
-_TYPES = {"Nova": "compute", "Placement": "placement", "Keystone": "identity"}
+_TYPES = {"Nova": "compute", "Placement": "placement", "Keystone": "identity", "Glance": "image", "Neutron": "network"}
 """Names in sentences -> types in Keystone's catalogue."""
+_VERSIONS = {"identity": "3", "image": "2", "network": "2"}
+"""Where the catalogue may name an endpoint of several versions; the others negotiate."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,13 @@ class Access:
 
 @dataclass(frozen=True)
 class Cloud:
-    """The three services, behind one set of credentials and one pace."""
+    """The services, behind one set of credentials and one pace. Glance and Neutron are asked only for pools."""
 
     nova: Nova
     placement: Placement
     keystone: Keystone
+    glance: Glance
+    neutron: Neutron
 
 
 def connect(access: Access, ways: Ways) -> Cloud:
@@ -56,6 +62,8 @@ def connect(access: Access, ways: Ways) -> Cloud:
         nova=Nova(doors["Nova"], aborts_cleanly=access.aborts_cleanly),
         placement=Placement(doors["Placement"]),
         keystone=Keystone(doors["Keystone"], lambda: _me(region)),
+        glance=Glance(doors["Glance"]),
+        neutron=Neutron(doors["Neutron"]),
     )
 
 
@@ -82,7 +90,7 @@ class _Door:
             interface=region.get_interface(kind),
             region_name=region.get_region_name(kind),
             endpoint_override=region.get_endpoint(kind),
-            version="3" if kind == "identity" else None,
+            version=_VERSIONS.get(kind),
             connect_retries=0,
             status_code_retries=0,
             raise_exc=False,

@@ -567,3 +567,53 @@ cloud_servers = Table(
     Column("held", Text, nullable=False, server_default=""),
     Column("gone_at", Float),  # Nova no longer has it
 )
+
+# --- pools of shadow VMs ----------------------------------------------------------------------------------------------
+
+_OPEN_POOL = text("deleted_at IS NULL")
+
+pools = Table(
+    "pools",  # kinds of shadow VMs, and what the newest look at each decided
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("deleted_at", Float),
+    Column("data", LargeBinary, nullable=False),
+    Column("decided", LargeBinary),
+    Index("one_open_pool", "name", unique=True, sqlite_where=_OPEN_POOL, postgresql_where=_OPEN_POOL),
+)
+
+shadows = Table(
+    "shadows",  # every shadow VM, from the plan to the end
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("pool", String(64), nullable=False, index=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("server", String(64), nullable=False, server_default="", index=True),
+    Column("since", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+pool_claims = Table(
+    "pool_claims",  # hits and misses: what sizes are learned from
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("pool", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("pool_claims_by_time", "pool", "at"),
+)
+
+pool_steps = Table(
+    "pool_steps",  # what was done to each shadow VM, written before it was done
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("pool", String(64), nullable=False, index=True),
+    Column("shadow", String(64), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("cause", String(255), nullable=False, server_default=""),
+    Column("why", Text, nullable=False, server_default=""),
+    Column("undo", Text, nullable=False, server_default=""),
+)
