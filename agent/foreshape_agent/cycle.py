@@ -163,8 +163,11 @@ class Cycle:
 
     def _ours(self, reading: DomainReading, resource: str) -> bool:
         """Whether a lack is Foreshape's doing, as far as it knows: an operator's own cap is not lifted in observe or advise."""
-        spool = self._doors.spool
-        return spool.ledger.memo.mode is Mode.ACT or spool.lost or spool.took(reading.identity.server, resource)
+        spool, server = self._doors.spool, reading.identity.server
+        guard = spool.ledger.memo.guards.get(server)
+        if guard is not None and guard.hands_off:
+            return spool.took(server, resource)
+        return spool.ledger.memo.mode is Mode.ACT or spool.lost or spool.took(server, resource)
 
     def _entitlement(self, reading: DomainReading) -> Size:
         """What was sold, as far as it can be reached here."""

@@ -84,6 +84,8 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     """The one in force of each resource."""
     share: Share | None = None
     """None: its host has enough CPU for it."""
+    hands_off: bool = False
+    """Its owner is at work on it, or it is nobody's that we know: nothing is changed but what was taken from it, which is given back."""
 
     def cap(self, resource: str, now: float) -> HardCap | None:
         """The hard cap in force."""

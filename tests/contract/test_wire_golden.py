@@ -101,7 +101,7 @@ def test_what_an_older_side_says_means_what_it_meant_and_nothing_is_made_up(name
     def same(was: object, now: object) -> None:
         if isinstance(was, dict):
             assert isinstance(now, dict)
-            assert all(now[k] in (None, "", []) for k in now.keys() - was.keys())
+            assert all(now[k] in (None, "", [], False) for k in now.keys() - was.keys())
             for k in was:
                 same(was[k], now[k])
         elif isinstance(was, list):

@@ -168,6 +168,7 @@ def _host(service: ComputeService, node: Node | None, aggregates: Iterable[Aggre
             metadata[key] = f"{metadata[key]},{value}" if key in metadata and value not in metadata[key].split(",") else value
     return CloudHost(
         name=service.host,
+        hypervisor=node.name if node else "",
         provider=node.provider if node else "",
         az=service.zone,
         aggregates=tuple(a.name for a in mine),

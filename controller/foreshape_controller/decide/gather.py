@@ -141,7 +141,8 @@ def _stops(servers: Sequence[Server], hosts: Sequence[Host], host: Rows, known: 
     oldest = now - known.limits.stale_after_s
     stops: dict[int, tuple[str, str]] = {}
     for i, (s, at) in enumerate(zip(servers, host.tolist(), strict=True)):
-        if at >= 0 and still[at] is None and s.state is DomainState.RUNNING and s.last_seen >= oldest and s.id not in known.halts:
+        fresh = at >= 0 and still[at] is None and s.last_seen >= oldest
+        if fresh and s.state is DomainState.RUNNING and not (s.held or s.id in known.halts):
             continue
         stops[i] = _stop(s, hosts[at] if at >= 0 else None, still[at] if at >= 0 else None, known, now)
     return stops
@@ -154,7 +155,7 @@ def _host_stop(host: Host, known: Known, now: float) -> tuple[str, str] | None:
 
 
 def _stop(server: Server, host: Host | None, still: tuple[str, str] | None, known: Known, now: float) -> tuple[str, str]:
-    """The first that applies: data, host, the agent, the server's state, a halt."""
+    """The first that applies: data, host, the agent, the server's state, the cloud's word, a halt."""
     if host is None:
         return "stale", f"nothing is known of its host {server.host}"
     if still and still[0] == "stale":
@@ -162,7 +163,7 @@ def _stop(server: Server, host: Host | None, still: tuple[str, str] | None, know
     if not now - server.last_seen <= known.limits.stale_after_s:
         return "stale", f"it was last heard of {now - server.last_seen:.0f} s ago"
     unknown = ("not_running", f"its state is {server.state}")
-    return still or NOT_RUNNING.get(server.state) or known.halts.get(server.id, unknown)
+    return still or NOT_RUNNING.get(server.state) or server.held or known.halts.get(server.id, unknown)
 
 
 def _stop_columns(stops: Stops, n: int) -> tuple[Codes, tuple[str, ...], Column, tuple[str, ...]]:

@@ -103,6 +103,8 @@ class CloudHost(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     """Nova's ``host``: what a live migration names as its target."""
+    hypervisor: str = ""
+    """Nova's ``hypervisor_hostname``, libvirt's name of the machine: often the same word, often the whole domain name."""
     provider: str = ""
     """UUID of its resource provider; empty when Placement has none for it: it has no room that anybody could prove."""
     generation: int | None = None

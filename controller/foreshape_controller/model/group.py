@@ -23,10 +23,13 @@ class Member:
     first_seen: float
     until: float | None = None
     """When it left, epoch seconds; None while it is there."""
+    zone: str = ""
+    """Nova's; empty: not known."""
+    aggregates: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, s: Server) -> "Member":
-        return cls(s.id, s.host, s.name, s.project, s.flavor, s.image, s.tier, s.first_seen)
+        return cls(s.id, s.host, s.name, s.project, s.flavor, s.image, s.tier, s.first_seen, None, s.zone, s.aggregates)
 
 
 @dataclass(frozen=True)

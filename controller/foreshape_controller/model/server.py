@@ -36,6 +36,14 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """What can hold its disks and its network back, and why not; empty: its agent does not say."""
     memory_margin: Memory | None = None
     """Room above the working set that its agent insists on; None: its agent does not say."""
+    project_name: str = ""
+    """As Keystone has it; empty: no cloud is configured, or it does not say."""
+    zone: str = ""
+    """Nova's availability zone of its host; empty: no cloud is configured."""
+    aggregates: tuple[str, ...] = ()
+    """Nova's host aggregates of its host."""
+    held: tuple[str, str] | None = None
+    """Code and sentence of why nothing may be changed on it: what the cloud says of it."""
 
     def capability(self, lever: LeverName) -> Capability:
         for c in self.capabilities:

@@ -5,21 +5,23 @@ another card. So a report costs the same few statements however many servers it 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
+from foreshape_controller.model.cloud_word import Reported
 from foreshape_controller.model.server import ClusterView, Host, Server
 from foreshape_controller.store.bins import LIVE
+from foreshape_controller.store.cloud_servers import aggregates
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.modes import Levels, Modes
 from foreshape_controller.store.ownership import Owner, judge
-from foreshape_controller.store.schema import hosts, servers
-from foreshape_controller.store.steering import Steering, card_missing, steer
+from foreshape_controller.store.schema import cloud_servers, hosts, servers
+from foreshape_controller.store.steering import Steering, card_missing, held, steer
 from foreshape_wire.ids import HostName, ServerId
 from foreshape_wire.quantity import Memory, Size
 from foreshape_wire.reading import DomainState
@@ -39,6 +41,12 @@ _card = msgspec.json.Decoder(DomainCard)
 
 _host_row = select(hosts.c.last_seen, hosts.c.cards_digest, hosts.c.host_sample, hosts.c.gap).where(hosts.c.name == bindparam("host"))
 _owned = select(servers.c.id).where(servers.c.host == bindparam("host"), servers.c.released_at.is_(None))
+_word = cloud_servers.c
+WORDED = servers.outerjoin(cloud_servers, _word.server == servers.c.id)
+"""With the cloud's word beside each server: its columns are called ``nova_…``."""
+WORDS = [_word[n].label(f"nova_{n}") for n in ("server", "project", "project_name", "name", "flavor", "image", "az", "aggregates")]
+_holds = [_word.held_code, _word.held]
+_every = select(servers, *WORDS, *_holds).select_from(WORDED).where(servers.c.card.is_not(None))
 _set_card = (
     update(servers)
     .where(servers.c.id == bindparam("of"), servers.c.host == bindparam("by"))
@@ -66,25 +74,33 @@ class Inventory:
         self._put_host = db.upsert(hosts, ["name"])
         self._known_cards: dict[str, tuple[bytes, DomainCard]] = {}
         """As last read, by server: a card seldom changes, and to decode it costs more than to compare it."""
+        self.in_cloud = False
+        """A cloud is configured: a server on which it has said nothing yet is left alone."""
 
     def view(self, now: float) -> ClusterView:
         """All hosts and servers at this instant. Stale ones are in it with their ``last_seen``; whoever decides judges."""
         with self._db.read() as conn:
             host_rows = conn.execute(select(hosts).where(hosts.c.last_seen > now - HOST_GONE_AFTER_S)).all()
             known = {row.name: row for row in host_rows}
-            server_rows = conn.execute(select(servers).where(servers.c.card.is_not(None))).all()
+            server_rows = conn.execute(_every).all()
             levels = self._modes.levels(conn)
-        there = [
-            row for row in server_rows if row.host in known and not (row.released_at is not None and row.released_at < now - GONE_AFTER_S)
-        ]
+        there = _there(server_rows, known, now)
         samples = {(row.name, s.server): s for row in host_rows if row.samples for s in _samples.decode(row.samples)}
         cards = self._decoded(there)
-        found = (_server(row, cards[row.id], known[row.host], samples.get((row.host, row.id)), (levels, now)) for row in there)
+        scene = _Scene(levels, now, self.in_cloud)
+        found = (_server(row, cards[row.id], known[row.host], samples.get((row.host, row.id)), scene) for row in there)
         return ClusterView(
             at=now,
             hosts=tuple(h for h in (_host(row, levels) for row in host_rows) if h is not None),
             servers=tuple(sorted(found, key=lambda s: (s.name, s.id))),
         )
+
+    def reported(self, now: float) -> tuple[Reported, ...]:
+        """What agents themselves say of the servers in the view, whatever the cloud's word on them is."""
+        with self._db.read() as conn:
+            known = set(conn.execute(select(hosts.c.name).where(hosts.c.last_seen > now - HOST_GONE_AFTER_S)).scalars())
+            there = _there(conn.execute(select(servers).where(servers.c.card.is_not(None))).all(), known, now)
+        return tuple(_reported(row, _card.decode(row.card)) for row in there)
 
     def _decoded(self, rows: Sequence[Any]) -> Mapping[str, DomainCard]:
         """Cards of these servers; those that are as they were are not decoded again."""
@@ -104,11 +120,12 @@ class Inventory:
     def steering(self, host: HostName, now: float) -> Steering:
         """What the host's agent is to do and to hold: the content of a reply."""
         with self._db.read() as conn:
-            return steer(conn, self._modes.levels(conn), host, now)
+            return steer(conn, self._modes.levels(conn), host, now, in_cloud=self.in_cloud)
 
     def remembered(self, wanted: str) -> tuple[tuple[str, str], ...]:
         """Ids and names of servers that have this id or name, also of those that left the view: the newest first."""
-        query = select(servers.c.id, servers.c.name).where((servers.c.id == wanted) | (servers.c.name == wanted))
+        name = func.coalesce(_word.name, servers.c.name).label("name")
+        query = select(servers.c.id, name).select_from(WORDED).where(or_(servers.c.id == wanted, name == wanted))
         with self._db.read() as conn:
             return tuple((row.id, row.name) for row in conn.execute(query.order_by(servers.c.last_seen.desc())))
 
@@ -253,20 +270,48 @@ def _host(row: Any, levels: Levels) -> Host | None:
     )
 
 
-def _server(row: Any, card: DomainCard, host: Any, sample: VmSample | None, known: tuple[Levels, float]) -> Server:
-    identity, (levels, now) = card.identity, known
+def _there(rows: Iterable[Any], known: Container[str], now: float) -> list[Any]:
+    """Servers of hosts that are known, but for those that their host ceased to report long ago."""
+    return [row for row in rows if row.host in known and not (row.released_at is not None and row.released_at < now - GONE_AFTER_S)]
+
+
+def _reported(row: Any, card: DomainCard) -> Reported:
+    of, sold = card.identity, card.entitlement
+    return Reported(
+        server=row.id,
+        host=row.host,
+        name=of.display_name,
+        project=of.project,
+        flavor=of.flavor,
+        image=of.image,
+        cores=sold.cpu.cores,
+        mib=sold.memory.mib,
+    )
+
+
+class _Scene(NamedTuple):
+    """What all servers of a view have in common."""
+
+    levels: Levels
+    now: float
+    in_cloud: bool
+
+
+def _server(row: Any, card: DomainCard, host: Any, sample: VmSample | None, scene: _Scene) -> Server:
+    identity, (levels, now, in_cloud) = card.identity, scene
+    project = identity.project if row.nova_project is None else row.nova_project
     if sample is None and row.last_sample is not None:
         sample = _sample.decode(row.last_sample)
     raised = row.raised_floor is not None and row.raised_until > now
     return Server(
         id=ServerId(row.id),
         host=HostName(row.host),
-        name=row.name,
-        project=identity.project,
-        flavor=identity.flavor,
-        image=identity.image,
+        name=row.nova_name or row.name,
+        project=project,
+        flavor=row.nova_flavor or identity.flavor,
+        image=identity.image if row.nova_image is None else row.nova_image,
         tier=row.tier,
-        mode=levels.effective(row.host, row.project, row.id),
+        mode=levels.effective(row.host, project, row.id),
         entitlement=card.entitlement,
         ceiling=card.ceiling,
         allocation=_allocation(card, sample),
@@ -278,6 +323,10 @@ def _server(row: Any, card: DomainCard, host: Any, sample: VmSample | None, know
         raised_floor=Memory(row.raised_floor) if raised else None,
         throttles=card.throttles,
         memory_margin=card.memory_margin,
+        project_name=row.nova_project_name or "",
+        zone=row.nova_az or "",
+        aggregates=aggregates(row.nova_aggregates or "[]"),
+        held=held(row, in_cloud=in_cloud),
     )
 
 

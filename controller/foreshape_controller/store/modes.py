@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, upd
 from foreshape_controller.errors import Invalid
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.orders import Status
-from foreshape_controller.store.schema import hosts, modes, orders, servers
+from foreshape_controller.store.schema import cloud_servers, hosts, modes, orders, servers
 from foreshape_wire.order import Mode, Verdict
 
 KINDS = ("host", "project", "server")
@@ -145,7 +145,9 @@ def _inside(scope: str) -> tuple[ColumnElement[bool], ...]:
     """What says that an order is in a scope."""
     kind, _, name = scope.partition(":")
     if kind == "project":
-        return (orders.c.server.in_(select(servers.c.id).where(servers.c.project == name)),)
+        project = func.coalesce(cloud_servers.c.project, servers.c.project)
+        worded = servers.outerjoin(cloud_servers, cloud_servers.c.server == servers.c.id)
+        return (orders.c.server.in_(select(servers.c.id).select_from(worded).where(project == name)),)
     return {"host": (orders.c.host == name,), "server": (orders.c.server == name,)}.get(kind, ())
 
 

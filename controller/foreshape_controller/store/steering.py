@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
+from foreshape_controller.model.cloud_word import WAITING
 from foreshape_controller.store.modes import Levels
 from foreshape_controller.store.orders import Status
-from foreshape_controller.store.schema import orders, servers
+from foreshape_controller.store.schema import cloud_servers, orders, servers
 from foreshape_controller.store.shares import of_host
 from foreshape_wire.ids import HostName, ServerId
 from foreshape_wire.order import Guard, Mode, Order
@@ -23,7 +25,7 @@ _open_orders = (
 )
 _reported = select(
     servers.c.id,
-    servers.c.project,
+    func.coalesce(cloud_servers.c.project, servers.c.project).label("project"),
     servers.c.floor_cpu,
     servers.c.floor_memory,
     servers.c.entitled_cpu,
@@ -31,12 +33,18 @@ _reported = select(
     servers.c.card_host,
     servers.c.raised_floor,
     servers.c.raised_until,
-).where(servers.c.host == bindparam("host"), servers.c.released_at.is_(None))
+    cloud_servers.c.server.label("nova_server"),
+    cloud_servers.c.held_code,
+    cloud_servers.c.held,
+)
+_reported = _reported.select_from(servers.outerjoin(cloud_servers, cloud_servers.c.server == servers.c.id)).where(
+    servers.c.host == bindparam("host"), servers.c.released_at.is_(None)
+)
 
 
 @dataclass(frozen=True)
 class Steering:
-    """``orders`` are those that may be handed out: their servers are still this host's, and in mode act."""
+    """``orders`` are those that may be handed out: their servers are still this host's, in mode act, and not held by the cloud's word."""
 
     mode: Mode
     orders: tuple[Order, ...]
@@ -56,13 +64,21 @@ def card_missing(conn: Connection, host: str) -> bool:
     return any(row.card_host != host for row in conn.execute(_reported, {"host": host}))
 
 
-def steer(conn: Connection, levels: Levels, host: HostName, now: float) -> Steering:
+def held(row: Any, *, in_cloud: bool) -> tuple[str, str] | None:
+    """Why nothing may be changed on a server, by the cloud's word beside it. ``in_cloud``: a cloud is configured: there has to be one."""
+    if row.held_code:
+        return row.held_code, row.held
+    return WAITING if in_cloud and row.nova_server is None else None
+
+
+def steer(conn: Connection, levels: Levels, host: HostName, now: float, *, in_cloud: bool = False) -> Steering:
     """Read what the host should know now."""
     rows = conn.execute(_reported, {"host": host}).all()
-    projects = {row[0]: row[1] for row in rows}
+    alone = frozenset(row[0] for row in rows if held(row, in_cloud=in_cloud))
+    projects = {row[0]: row[1] for row in rows if row[0] not in alone}
     acting = frozenset(server for server, project in projects.items() if levels.effective(host, project, server) is Mode.ACT)
     shares = of_host(conn, host, now)
-    guards = (_guard(row[0], row[2], _memory_floor(row[3], row[7], row[8], now), *row[4:6]) for row in rows)
+    guards = (_guard(row[0], row[2], _memory_floor(row[3], row[7], row[8], now), *row[4:6], hands_off=row[0] in alone) for row in rows)
     return Steering(
         mode=levels.effective(host),
         orders=tuple(o for o in open_orders(conn, host, now) if o.server in acting),
@@ -81,7 +97,13 @@ def _memory_floor(decided: float | None, raised: float | None, until: float | No
 
 @lru_cache(maxsize=65536)
 def _guard(
-    server: str, floor_cpu: float | None, floor_memory: float | None, sold_cpu: float | None, sold_memory: float | None
+    server: str,
+    floor_cpu: float | None,
+    floor_memory: float | None,
+    sold_cpu: float | None,
+    sold_memory: float | None,
+    *,
+    hands_off: bool,
 ) -> Guard | None:
     """Floor of the newest decision; a server that was never decided about keeps what was sold.
 
@@ -91,5 +113,6 @@ def _guard(
         return None
     entitlement = Size(Cores(sold_cpu), Memory(sold_memory))
     if floor_cpu is None or floor_memory is None:
-        return Guard(server=ServerId(server), floor=entitlement, entitlement=entitlement)
-    return Guard(server=ServerId(server), floor=Size(Cores(floor_cpu), Memory(floor_memory)), entitlement=entitlement)
+        return Guard(server=ServerId(server), floor=entitlement, entitlement=entitlement, hands_off=hands_off)
+    floor = Size(Cores(floor_cpu), Memory(floor_memory))
+    return Guard(server=ServerId(server), floor=floor, entitlement=entitlement, hands_off=hands_off)

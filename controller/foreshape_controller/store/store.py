@@ -9,6 +9,7 @@ from foreshape_controller.store.agents import Agents
 from foreshape_controller.store.anomalies import Anomalies
 from foreshape_controller.store.archive import Archive
 from foreshape_controller.store.caps import Caps
+from foreshape_controller.store.cloud_servers import CloudServers
 from foreshape_controller.store.decided import Decided
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.events import Events
@@ -27,6 +28,7 @@ from foreshape_controller.store.modes import Modes
 from foreshape_controller.store.needs import Needs
 from foreshape_controller.store.notices import Notices
 from foreshape_controller.store.policies import Policies
+from foreshape_controller.store.pools import Pools
 from foreshape_controller.store.profiles import Profiles
 from foreshape_controller.store.recent import Recent
 from foreshape_controller.store.reclaims import Reclaims
@@ -66,10 +68,12 @@ class Store:
         self.policies = Policies(db)
         self.spending = Spending(db)
         self.halts = Halts(db)
+        self.cloud_servers = CloudServers(db)
         self.decided = Decided(db)
         self.levers = Levers(db)
         self.marks = Marks(db)
         self.tier_factors = TierFactors(db)
+        self.pools = Pools(db)
         self.migrating = Migrating(db)
         self.reservations = Reservations(db)
 
