@@ -617,3 +617,35 @@ pool_steps = Table(
     Column("why", Text, nullable=False, server_default=""),
     Column("undo", Text, nullable=False, server_default=""),
 )
+
+# --- sold again --------------------------------------------------------------------------------------------------------
+
+sales = Table(
+    "sales",  # allocation ratios of hosts: what was there, what is, what would be
+    metadata,
+    Column("host", String(255), primary_key=True),
+    Column("resource", String(16), primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+sale_moves = Table(
+    "sale_moves",  # every write of a ratio, before it is sent
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("host", String(255), nullable=False, index=True),
+    Column("resource", String(16), nullable=False),
+    Column("was", Float, nullable=False),
+    Column("target", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("settled_at", Float),
+)
+
+sale_stops = Table(
+    "sale_stops",  # where operators want nothing sold
+    metadata,
+    Column("scope", String(300), primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+)

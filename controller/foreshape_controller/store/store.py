@@ -33,6 +33,7 @@ from foreshape_controller.store.profiles import Profiles
 from foreshape_controller.store.recent import Recent
 from foreshape_controller.store.reclaims import Reclaims
 from foreshape_controller.store.reservations import Reservations
+from foreshape_controller.store.sales import Sales
 from foreshape_controller.store.schema import meta
 from foreshape_controller.store.shares import Shares
 from foreshape_controller.store.spending import Spending
@@ -44,7 +45,9 @@ from foreshape_wire.order import Mode
 class Store:
     """The parts of the controller's memory; each method is a transaction of its own, safe from any thread."""
 
-    def __init__(self, db: Database, step_s: int, default_mode: Mode, clock_skew_s: float, raised_floor_s: float = 86400.0) -> None:
+    def __init__(  # noqa: PLR0915  one part a line
+        self, db: Database, step_s: int, default_mode: Mode, clock_skew_s: float, raised_floor_s: float = 86400.0
+    ) -> None:
         self.db = db
         self.modes = Modes(db, default_mode)
         self.inventory = Inventory(db, self.modes)
@@ -73,6 +76,7 @@ class Store:
         self.levers = Levers(db)
         self.marks = Marks(db)
         self.tier_factors = TierFactors(db)
+        self.sales = Sales(db)
         self.pools = Pools(db)
         self.migrating = Migrating(db)
         self.reservations = Reservations(db)

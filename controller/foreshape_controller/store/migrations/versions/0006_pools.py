@@ -10,6 +10,7 @@ down_revision = "0005"
 def upgrade() -> None:
     """Add tables."""
     _pools()
+    _sales()
 
 
 def _pools() -> None:
@@ -61,3 +62,36 @@ def _pools() -> None:
     )
     for column in ("at", "pool", "shadow"):
         op.create_index(op.f(f"ix_pool_steps_{column}"), "pool_steps", [column], unique=False)
+
+
+def _sales() -> None:
+    """Moved allocation ratios, their journal, and operators' stops."""
+    op.create_table(
+        "sales",
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("resource", sa.String(length=16), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("host", "resource"),
+    )
+    op.create_table(
+        "sale_moves",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("resource", sa.String(length=16), nullable=False),
+        sa.Column("was", sa.Float(), nullable=False),
+        sa.Column("target", sa.Float(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("settled_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    for column in ("at", "host"):
+        op.create_index(op.f(f"ix_sale_moves_{column}"), "sale_moves", [column], unique=False)
+    op.create_table(
+        "sale_stops",
+        sa.Column("scope", sa.String(length=300), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("scope"),
+    )
