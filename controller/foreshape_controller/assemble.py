@@ -9,9 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from foreshape_controller.config import Settings
-from foreshape_controller.errors import ConfigError
+from foreshape_controller.errors import ConfigError, Gone
+from foreshape_controller.loops.acting import Acting
 from foreshape_controller.loops.clouding import CloudWatch
 from foreshape_controller.loops.cloudwork import CloudWork
+from foreshape_controller.loops.reserve import Door, Reservations, ReserveTerms
 from foreshape_controller.store import Store
 
 if TYPE_CHECKING:
@@ -42,4 +44,21 @@ def build(settings: Settings, store: Store, clock: Callable[[], float], door: "C
     c = settings.cloud
     read = partial(read_cloud, cloud.nova, cloud.placement, clock)
     watch = CloudWatch(lambda before: read(before=before), full_every_s=c.full_every_s, stale_after_s=c.stale_after_s)
-    return CloudWork(settings, watch)
+    acting = Acting(store)
+    return CloudWork(settings, watch, _reservations(settings, store, cloud, watch, acting))
+
+
+def _reservations(settings: Settings, store: Store, cloud: "Cloud", watch: CloudWatch, acting: Acting) -> Reservations:
+    def me() -> tuple[str, str]:
+        whose = cloud.keystone.me()
+        return whose.project, whose.user
+
+    def disabled(host: str) -> bool:
+        try:
+            return not cloud.nova.find_service(host).enabled
+        except Gone:
+            return False
+
+    r = settings.reservations
+    door = Door(cloud.placement, me, disabled)
+    return Reservations(store.reservations, door, watch, acting.why_not, ReserveTerms(r.lead_s, r.lock_wait_s))

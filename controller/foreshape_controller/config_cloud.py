@@ -39,7 +39,34 @@ class CloudSettings:
 class ReservationSettings:
     """Room that is held in Placement."""
 
-    interval_s: float = option(30.0, "seconds", "How often reservations are carried on.", min=1, max=3600)
+    interval_s: float = option(30.0, "seconds", "How often reservations are carried on: begun, ended, asked for again.", min=1, max=3600)
+    lead_s: float = option(300.0, "seconds", "A planned one is held so long before it is needed.", min=0, max=86400)
+    lock_wait_s: float = option(
+        1.0,
+        "seconds",
+        "During a hand-over its target is kept from Nova's scheduler; so long is waited for scheduler calls that chose it before.",
+        min=0,
+        max=30,
+    )
+    audit_every_s: float = option(
+        300.0,
+        "seconds",
+        "How often the journal is compared with Placement; also at the start. What is missing is held again, what is nobody's deleted.",
+        min=10,
+        max=86400,
+    )
+    orphan_grace_s: float = option(
+        600.0,
+        "seconds",
+        "A reservation of ours in Placement that the journal does not know is deleted after so long. One project per controller.",
+        min=0,
+        max=86400,
+    )
+    plan_needs: bool = option(
+        True,
+        "true | false",
+        "Plan a reservation for each host that a forecast says somebody has to leave ('foreshape need list').",
+    )
 
 
 @dataclass(frozen=True)

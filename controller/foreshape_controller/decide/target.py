@@ -66,7 +66,7 @@ def unholdable(specs: Mapping[str, str]) -> str:
 
 
 def why_not(host: CloudHost, who: Guest, view: CloudView, planned: Iterable[Planned] = (), *, room: bool = True) -> str:
-    """The first thing that speaks against this host; empty: nothing does. ``room``: whether there must still be room besides what is held."""
+    """The first thing that speaks against this host; empty: nothing does. ``room``: there must be room besides what is held already."""
     return (
         closed(host)
         or _elsewhere(host, who)
@@ -126,7 +126,7 @@ def _matches(value: str, wanted: str) -> bool:
     if not words or words[0] not in ("<or>", "<in>", "s==", "s!="):
         return value == wanted
     if words[0] == "<or>":
-        return value in wanted.split("<or>")[0:] or value in [w for w in words if w != "<or>"]
+        return value in [w.strip() for w in wanted.split("<or>")]
     rest = wanted.partition(words[0])[2].strip()
     return {"<in>": rest in value, "s==": value == rest, "s!=": value != rest}[words[0]]
 
@@ -139,7 +139,7 @@ def _group(host: CloudHost, who: Guest, view: CloudView, planned: Iterable[Plann
         if group is None:
             return f"its server group {name} is not known"
         where = Counter(view.servers[m].host for m in group.members if m in view.servers and m != who.server)
-        where.update({h: n for h, n in _sums(promised, name).items()})
+        where.update(_sums(promised, name))
         if group.policy == "anti-affinity" and where[host.name] + who.count > group.most_per_host:
             return f"it holds or is promised {where[host.name]} of server group {group.name or name}"
         others = sum(n for h, n in where.items() if h and h != host.name)

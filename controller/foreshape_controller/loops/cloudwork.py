@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from foreshape_controller.config import Settings
 from foreshape_controller.loops.clouding import CloudWatch
+from foreshape_controller.loops.reserve import Reservations
 
 Job: TypeAlias = tuple[str, float, Callable[[float], object]]
 """Name, seconds between two runs, what is run with the time of day."""
@@ -17,7 +18,9 @@ class CloudWork:
 
     settings: Settings
     watch: CloudWatch
+    reservations: Reservations
 
     def jobs(self) -> Iterator[Job]:
         """What the scheduler has to run."""
         yield "cloud", self.settings.cloud.interval_s, self.watch.run_once
+        yield "reservations", self.settings.reservations.interval_s, self.reservations.run_once

@@ -1,0 +1,41 @@
+"""Whether Foreshape may act in the cloud at a place now: the mode in force, and the guard's halts."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from foreshape_controller.model.brakes import Halt
+from foreshape_wire.order import Mode
+
+
+class _Modes(Protocol):
+    def effective(self, host: str, project: str = "", server: str = "") -> Mode: ...
+
+
+class _Halts(Protocol):
+    def all(self) -> Sequence[Halt]: ...
+
+
+class ActingStore(Protocol):
+    """The part of the store that is needed here."""
+
+    @property
+    def modes(self) -> _Modes: ...
+
+    @property
+    def halts(self) -> _Halts: ...
+
+
+class Acting:
+    """Asked before each action, not once for a round: a stop counts at once."""
+
+    def __init__(self, store: ActingStore) -> None:
+        self._store = store
+
+    def why_not(self, host: str, project: str = "", server: str = "") -> str:
+        """Why nothing may be taken, ordered or booted there; empty: it may."""
+        mode = self._store.modes.effective(host, project, server)
+        if mode is not Mode.ACT:
+            return f"the mode there is {mode.value}, not act"
+        scopes = {"cloud", f"host:{host}", f"server:{server}"}
+        halted = next((h for h in self._store.halts.all() if h.active and h.scope in scopes), None)
+        return f"{halted.scope} is halted: {halted.reason}" if halted else ""
