@@ -100,3 +100,19 @@ def test_a_mistake_is_refused_with_the_place(text, says):
 def test_any_text_is_read_or_refused_in_our_own_words(text):
     with suppress(ConfigError):
         assert load_segments(text).default_zone
+
+
+# -- what Nova says
+
+
+def test_a_rule_may_name_novas_zone_and_aggregates() -> None:
+    rules = load_segments("segments:\n  east: [{az: 'east-*'}]\n  fast: [{aggregate: ssd, project: p}]\n")
+    here = member("a", zone="east-1", aggregates=("ssd", "big"))
+    assert rules.of(here) == ("east", "fast")
+    assert rules.of(member("b", zone="west-1", aggregates=("big",))) == ()
+
+
+def test_a_host_is_in_novas_zone_unless_a_rule_of_ours_says_otherwise() -> None:
+    rules = load_segments("zones: {default: nova, assign: [{zone: cage, host: 'rack9-*'}]}")
+    zones = grouped([member("a", zone="east"), member("b", host="rack9-1", zone="east"), member("c", host="x")], rules, {}).of
+    assert [zones[f"id-{s}"][-1] for s in "abc"] == ["zone:east", "zone:cage", "zone:nova"]

@@ -2,7 +2,7 @@
 
 A segment is a list of rules; a server belongs to it when one of them matches, and a rule matches when all that it names does.
 Patterns are shell patterns (``*``, ``?``, ``[ab]``), case counts. A server may belong to several segments, or to none; a host is
-in the zone of the first pattern that matches it.
+in the zone of the first pattern that matches it, else in Nova's availability zone where a cloud is configured, else in the default.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,11 +32,17 @@ class SegmentRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tier: str | None = None
     workload: str | None = None
     """Workload class, declared or inferred: ``class`` in the file."""
+    az: str | None = None
+    """Nova's availability zone; nobody has one where no cloud is configured."""
+    aggregate: str | None = None
+    """Any of its host's aggregates in Nova."""
 
     def matches(self, member: Member, workload: str) -> bool:
-        has = (member.project, member.flavor, member.image, member.name, member.host, member.tier, workload)
-        wanted = (self.project, self.flavor, self.image, self.name, self.host, self.tier, self.workload)
-        return all(w is None or fnmatchcase(h, w) for w, h in zip(wanted, has, strict=True))
+        has = (member.project, member.flavor, member.image, member.name, member.host, member.tier, workload, member.zone)
+        wanted = (self.project, self.flavor, self.image, self.name, self.host, self.tier, self.workload, self.az)
+        if not all(w is None or fnmatchcase(h, w) for w, h in zip(wanted, has, strict=True)):
+            return False
+        return self.aggregate is None or any(fnmatchcase(a, self.aggregate) for a in member.aggregates)
 
     @property
     def empty(self) -> bool:
@@ -62,8 +68,9 @@ class Segments(msgspec.Struct, frozen=True, kw_only=True):
         """Names of the segments that a server belongs to."""
         return tuple(name for name, rules in self.segments.items() if any(r.matches(member, workload) for r in rules))
 
-    def zone(self, host: str) -> str:
-        return next((r.zone for r in self.zones if fnmatchcase(host, r.host)), self.default_zone)
+    def zone(self, host: str, novas: str = "") -> str:
+        """``novas``: the availability zone that Nova has it in, where that is known."""
+        return next((r.zone for r in self.zones if fnmatchcase(host, r.host)), novas or self.default_zone)
 
 
 BUILT_IN = Segments()
@@ -71,10 +78,11 @@ BUILT_IN = Segments()
 
 def grouped(members: Iterable[Member], rules: Segments, classes: Mapping[str, str]) -> Groups:
     """The groups of every server: its host, project, zone and segments. ``classes``: workload classes by server, where known."""
-    zones: dict[str, str] = {}
+    zones: dict[tuple[str, str], str] = {}
     found = {}
     for m in members:
-        zone = zones.get(m.host) or zones.setdefault(m.host, rules.zone(m.host))
+        place = (m.host, m.zone)
+        zone = zones.get(place) or zones.setdefault(place, rules.zone(*place))
         named = [("host", m.host), ("project", m.project), ("zone", zone)]
         named += [("segment", s) for s in rules.of(m, classes.get(m.id, ""))]
         found[m.id] = tuple(group_series(kind, name) for kind, name in named if name)

@@ -29,11 +29,13 @@ class Belonging:
 
     def __init__(self, segments: Segments) -> None:
         self._segments = segments
-        self._known: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._known: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {}
 
     def of(self, view: ClusterView, classes: Mapping[str, str]) -> Groups:
         """``classes``: workload classes by server."""
-        told = {s.id: (s.host, s.name, s.project, s.flavor, s.image, s.tier, classes.get(s.id, "")) for s in view.servers}
+        told = {
+            s.id: (s.host, s.name, s.project, s.flavor, s.image, s.tier, classes.get(s.id, ""), s.zone, s.aggregates) for s in view.servers
+        }
         changed = [s for s in view.servers if s.id not in self._known or self._known[s.id][0] != told[s.id]]
         found = grouped(map(Member.of, changed), self._segments, classes).of
         fresh = {s.id: (told[s.id], found[s.id]) for s in changed}
