@@ -6,11 +6,13 @@ Under CI (environment CI=true) a skipped test of a real tier is a failure: a bed
 
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 import structlog
 from hypothesis import settings
@@ -33,6 +35,30 @@ settings.load_profile("ci" if IN_CI else "default")
 def plain_log() -> None:
     """What is logged is read as if nobody had set the log up before: programs that other tests ran in this process did."""
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_running() -> Iterator[None]:
+    """What a file's tests started ends with them: a training that works on would slow whatever comes after."""
+    before = _at_work()
+    yield
+    deadline = time.monotonic() + 5
+    while (left := _at_work() - before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left, f"started here and still running: {sorted(_words(p) for p in left)}"
+
+
+def _at_work() -> set[psutil.Process]:
+    """Processes that this one started, without those that have ended and multiprocessing's own helper."""
+    return {p for p in psutil.Process().children() if (words := _words(p)) and "resource_tracker" not in words}
+
+
+def _words(process: psutil.Process) -> str:
+    """Its command line; empty once it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 @dataclass

@@ -456,7 +456,7 @@ def test_once_a_day_the_calibration_follows_what_forecasts_missed_by(tmp_path, t
     """Twelve servers, of which the archive holds forecasts of a third of what came: the fans are moved up, and stay so after a restart."""
     store = open_store(tmp_path / "controller.db")
     names = deployment(store, 12, 6)
-    learn = Learn.of(learning(tmp_path, headroom=False), store, BUILT_IN, load_scripted)
+    learn = Learn.of(learning(tmp_path, headroom=False, train_at=""), store, BUILT_IN, load_scripted)
     assert learn is not None
     around = scene(store, origin=int(T0))
     before = learn.look().predict(around.history, int(T0))
