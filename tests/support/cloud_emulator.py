@@ -1,8 +1,9 @@
 """Keystone, Placement and Nova over HTTP in one process, with the semantics that were measured on the real ones.
 
 It is as strict as they are where the controller could be wrong: generations, microversions, ``max_unit``, consumer types, the claim that a
-migration makes on its target at once, the server that is ACTIVE before its migration is completed. What it does not have: networks,
-volumes, cells, quotas, and creating servers over HTTP (``cloud.boot`` does). One request at a time changes anything.
+migration makes on its target at once, the server that is ACTIVE before its migration is completed. Glance and Neutron have what pools ask
+of them (``emulated_pools.py``). What it does not have:
+volumes, cells, and quotas but that of servers. One request at a time changes anything.
 """
 
 import json
@@ -20,6 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import emulated_nova
 from emulated_placement import PlacementState
+from emulated_pools import GlanceState, NeutronState
 from emulated_problem import Problem
 
 PROJECT, USER = "5e55000000000000000000000000c10d", "5e55000000000000000000000000a9e7"
@@ -53,9 +55,11 @@ class Emulator:
     """Microversion that Nova speaks at most: 2.93 Zed, 2.95 2023.1, 2.100 2025.1 and 2025.2, 2.104 2026.2."""
     now: Callable[[], float] = time.time
     placement: PlacementState = field(default_factory=PlacementState)
+    glance: GlanceState = field(default_factory=GlanceState)
+    neutron: NeutronState = field(default_factory=NeutronState)
     faults: list[Fault] = field(default_factory=list)
     without: set[str] = field(default_factory=set)
-    """Services that the catalogue does not name: ``compute``, ``placement``, ``identity``."""
+    """Services that the catalogue does not name: ``compute``, ``placement``, ``identity``, ``image``, ``network``."""
     requests: list[str] = field(default_factory=list)
     """Every one: ``service METHOD path version``."""
     tokens: set[str] = field(default_factory=set)
@@ -65,6 +69,7 @@ class Emulator:
 
     def __post_init__(self) -> None:
         self.nova = emulated_nova.NovaState(self.placement, self.now)
+        self.nova.boots.project, self.nova.images = PROJECT, lambda: self.glance.images
 
     def options(self) -> dict[str, Any]:
         """What clouds.yaml would say."""
@@ -112,6 +117,8 @@ class Emulator:
             raise Problem(401, "The request you have made requires authentication.")
         if request.service == "compute":
             return self.nova.serve(request, self._version(request, self.newest))
+        if request.service in ("image", "network"):
+            return (self.glance if request.service == "image" else self.neutron).serve(request)
         return self.placement.serve(request, self._version(request, "1.39"))
 
     def _version(self, request: "Request", newest: str) -> tuple[int, int]:
@@ -124,6 +131,10 @@ class Emulator:
         link = [{"rel": "self", "href": f"{self.url}/{service}/" + ("v2.1/" if service == "compute" else "")}]
         if service == "compute":
             return {"version": {"id": "v2.1", "status": "CURRENT", "version": self.newest, "min_version": "2.1", "links": link}}
+        if service in ("image", "network"):
+            root = next(r for r, name in _ROOTS.items() if name == service)
+            version = [{"rel": "self", "href": f"{self.url}{root}/"}]
+            return {"versions": [{"id": "v2.0", "status": "CURRENT", "links": version}]}
         return {"versions": [{"id": "v1.0", "status": "CURRENT", "max_version": "1.39", "min_version": "1.0", "links": link}]}
 
     def _identity(self, request: "Request") -> tuple[int, Any]:
@@ -144,7 +155,7 @@ class Emulator:
         self.logins += 1
         token = uuid.uuid4().hex
         self.tokens.add(token)
-        where = {"identity": "identity/v3", "compute": "compute/v2.1", "placement": "placement"}
+        where = {"identity": "identity/v3", "compute": "compute/v2.1", "placement": "placement", "image": "image", "network": "network"}
         catalogue = [
             {
                 "type": t,
@@ -183,7 +194,15 @@ class Request:
     token: str
 
 
-_ROOTS = {"/identity/v3": "identity", "/compute/v2.1": "compute", "/placement": "placement"}
+_ROOTS = {
+    "/identity/v3": "identity",
+    "/compute/v2.1": "compute",
+    "/placement": "placement",
+    "/image/v2": "image",
+    "/image": "image",
+    "/network/v2.0": "network",
+    "/network": "network",
+}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from emulated_placement import Consumer, Held, PlacementState
+from emulated_pools import ROUTES, Boots, mine
 from emulated_problem import Problem, Routes, routed
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class EmulatedServer:
     project: str = "a-project"
     asked_zone: str | None = None
     locked: bool = False
+    metadata: dict[str, str] = field(default_factory=dict)
+    image: str = ""
+    ports: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -77,6 +81,9 @@ class NovaState:
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
     aggregates: list[dict[str, Any]] = field(default_factory=list)
     migrations: list[EmulatedMigration] = field(default_factory=list)
+    boots: Boots = field(default_factory=Boots)
+    images: Callable[[], list[dict[str, Any]]] = list
+    """Glance's."""
     extra_rows: dict[str, list[Any]] = field(default_factory=dict)
     """Rows added to Nova's lists, by their key, as they are: nonsense, or a second service of the same name."""
 
@@ -106,6 +113,12 @@ class NovaState:
         if group:
             self.groups[group]["members"].append(ident)
         return ident
+
+    def homeless(self, name: str, size: tuple[int, int]) -> EmulatedServer:
+        """A server for which no host was found: it has an id, and holds nothing."""
+        server = EmulatedServer(str(uuid.uuid4()), name, "", *size, self.now(), self.now())
+        self.servers[server.id] = server
+        return server
 
     def delete(self, ident: str) -> None:
         server = self.servers.pop(ident)
@@ -148,8 +161,9 @@ class NovaState:
     # -- time
 
     def advance(self) -> None:
-        """Move migrations on to where they would be by now."""
+        """Move boots and migrations on to where they would be by now."""
         now = self.now()
+        self.boots.advance(self)
         for migration in self.migrations:
             if migration.status in ENDED or migration.kind != "live-migration":
                 continue
@@ -231,7 +245,7 @@ class NovaState:
         since = request.query.get("changes-since")
         after = datetime.fromisoformat(since).timestamp() if since else 0.0
         every = [*self.servers.values(), *(self.deleted.values() if since else ())]
-        rows = [self._shown(s, version) for s in every if s.updated >= after]
+        rows = [self._shown(s, version) for s in mine(every, request, self.boots.project) if s.updated >= after]
         return 200, self._paged(request, rows, "servers")
 
     def _show(self, request: "Request", version: tuple[int, int], ident: str) -> tuple[int, Any]:
@@ -252,10 +266,10 @@ class NovaState:
             "OS-EXT-STS:power_state": 1,
             "status": server.status,
             "flavor": flavor if version >= (2, 47) else {"id": "1"},
-            "image": "",
+            "image": {"id": server.image} if server.image else "",
             "created": _iso(server.created) + "Z",
             "locked": server.locked,
-            "metadata": {},
+            "metadata": server.metadata,
         }
         return {**row, "pinned_availability_zone": server.asked_zone} if version >= (2, 96) else row
 
@@ -393,6 +407,7 @@ def _iso(at: float) -> str:
 
 
 _ROUTES: Routes = [
+    *ROUTES,
     ("GET", "/servers/detail", NovaState._servers),
     ("GET", f"/servers/{_ID}", NovaState._show),
     ("GET", f"/servers/{_ID}/migrations", NovaState._running),
