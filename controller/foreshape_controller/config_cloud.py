@@ -118,7 +118,29 @@ class PoolSettings:
 
 @dataclass(frozen=True)
 class SellSettings:
-    """Freed capacity that Nova may sell again: allocation ratios."""
+    """Freed capacity that Nova may sell again: allocation ratios (docs/selling.md). Switched off, what was moved is put back."""
 
-    enabled: bool = option(False, "true | false", "Move allocation ratios of hosts in Placement, in mode act.")
+    enabled: bool = option(False, "true | false", "Move allocation ratios of hosts in Placement, in mode act; in advise it is only shown.")
     interval_s: float = option(300.0, "seconds", "How often ratios are looked at.", min=10, max=86400)
+    quantile: float = option(0.99, "0..1", "Of the host's forecast that has to fit.", min=0.5, max=0.99)
+    full: float = option(0.9, "share", "Of a host that this quantile of demand may reach.", min=0.1, max=1)
+    lead_s: float = option(21600.0, "seconds", "A ratio is moved back so long before demand rises.", min=0, max=86400)
+    hold_s: float = option(86400.0, "seconds", "Capacity must have been free for so long before it is sold.", min=0, max=2592000)
+    dead_band: float = option(0.05, "share", "A ratio rises only by more than this share of itself.", min=0, max=1)
+    history_s: float = option(172800.0, "seconds", "A host that was measured for less sells nothing.", min=0, max=2592000)
+    forecast_stale_s: float = option(
+        3600.0, "seconds", "By an older forecast nothing is sold, and what was is moved back.", min=60, max=86400
+    )
+    cpu_most: float = option(4.0, "ratio", "Largest CPU ratio that is ever written; a host that had more keeps it.", min=0.1, max=64)
+    cpu_step: float = option(0.25, "ratio", "Most that it rises at once.", min=0.001, max=64)
+    cpu_newcomer: float = option(0.5, "cores", "Demand that one more sold vCPU is taken to bring at least.", min=0.01, max=1)
+    memory_most: float = option(
+        1.0, "ratio", "Largest memory ratio. 1: never more than there is, whatever servers leave unused of theirs.", min=0.1, max=4
+    )
+    memory_step: float = option(0.02, "ratio", "Most that it rises at once.", min=0.001, max=4)
+    memory_newcomer: float = option(1.0, "MiB", "Demand that one more sold MiB is taken to bring at least.", min=0.01, max=1)
+    headroom_token_file: str = option(
+        "",
+        "path",
+        "Token by which Nova's scheduler may read the hosts' headroom, and nothing else (docs/selling.md). Made at the start. Empty: none.",
+    )

@@ -110,6 +110,17 @@ class PlacementState:
         provider = self._provider(ident)
         return 200, {"inventories": provider.inventories, "resource_provider_generation": provider.generation}
 
+    def _put_inventory(self, request: "Request", version: tuple[int, int], ident: str, resource: str) -> tuple[int, Any]:
+        """One class. A ratio below what is held is taken, as the real one does: it only warns in its log."""
+        provider, row = self._provider(ident), dict(request.body)
+        if resource not in provider.inventories:
+            raise Problem(404, f"No inventory of {resource} on {ident}")
+        if row.pop("resource_provider_generation") != provider.generation:
+            raise Problem(409, "Resource provider's generation already changed. Please update the generation and try again.", _STALE)
+        provider.inventories[resource] = {**provider.inventories[resource], **row}
+        provider.generation += 1
+        return 200, {**provider.inventories[resource], "resource_provider_generation": provider.generation}
+
     def _usages(self, request: "Request", version: tuple[int, int], ident: str) -> tuple[int, Any]:
         generation = self._provider(ident).generation
         return 200, {"usages": self.used(ident), "resource_provider_generation": generation}
@@ -212,6 +223,7 @@ _STALE = "placement.concurrent_update"
 _ROUTES: Routes = [
     ("GET", "/resource_providers", PlacementState._list),
     ("GET", f"/resource_providers/{_UUID}/inventories", PlacementState._inventories),
+    ("PUT", f"/resource_providers/{_UUID}/inventories/([A-Z0-9_]+)", PlacementState._put_inventory),
     ("GET", f"/resource_providers/{_UUID}/usages", PlacementState._usages),
     ("GET", f"/resource_providers/{_UUID}/allocations", PlacementState._holders),
     ("GET", f"/resource_providers/{_UUID}/traits", PlacementState._traits),

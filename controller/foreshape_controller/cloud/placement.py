@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from foreshape_controller.cloud import parse
 from foreshape_controller.cloud.call import Json, Service
 from foreshape_controller.errors import Conflict, Gone, Permanent
-from foreshape_controller.model.cloud import Allocation, Candidate, Inventory, Resources
+from foreshape_controller.model.cloud import Allocation, Candidate, CloudService, Inventory, Resources
 
 VERSION = "1.39"
 """Of Zed and everything since; consumer types need 1.38."""
@@ -36,6 +36,10 @@ class Placement:
     def _ask(self, method: str, path: str, *, body: Json = None, params: Mapping[str, str] | None = None) -> Json:
         return self._service.ask(method, path, microversion=VERSION, body=body, params=params)
 
+    def about(self) -> CloudService:
+        """What it says of itself now."""
+        return self._service.about()
+
     # -- providers
 
     def providers(self) -> Mapping[str, Provider]:
@@ -59,6 +63,29 @@ class Placement:
         """What each consumer holds there, by consumer; their types are not told. Raises Gone."""
         body = self._ask("GET", f"/resource_providers/{provider}/allocations")
         return _read(lambda: parse.held(body))
+
+    def change_ratio(self, provider: str, resource: str, choose: Callable[[Inventory, int], float | None]) -> float:
+        """Write the ``allocation_ratio`` that is chosen for an inventory and what is held of it (None: leave it); what is there afterwards.
+
+        What was chosen for is what is there at the moment of writing: every new allocation moves the provider's generation, and a write
+        that names an old one is refused. Raises Conflict in a storm, Gone.
+        """
+        for _ in range(TRIES):
+            body = self._ask("GET", f"/resource_providers/{provider}/inventories")
+            held = self._ask("GET", f"/resource_providers/{provider}/usages")
+            generation, inventory, used = _read(lambda b=body, h=held: _for_a_ratio(b, h, resource))  # type: ignore[misc]
+            if generation is None:
+                continue
+            ratio = choose(inventory, used)
+            if ratio is None:
+                return float(inventory.ratio)
+            row = {**body["inventories"][resource], "allocation_ratio": ratio, "resource_provider_generation": generation}
+            try:
+                self._ask("PUT", f"/resource_providers/{provider}/inventories/{resource}", body=row)
+            except Conflict:
+                continue
+            return ratio
+        raise _storm(provider)
 
     # -- traits
 
@@ -89,7 +116,7 @@ class Placement:
             except Conflict:
                 continue
             return True
-        raise Conflict(f"provider {provider} was written to {TRIES} times between our reading and writing: try again later", delay=1.0)
+        raise _storm(provider)
 
     # -- allocations
 
@@ -186,6 +213,19 @@ class Placement:
         }
         body = self._ask("GET", "/allocation_candidates", params={k: v for k, v in asked.items() if v})
         return _read(lambda: tuple(Candidate(held=parse.held(row)) for row in body["allocation_requests"]))
+
+
+def _storm(provider: str) -> Conflict:
+    return Conflict(f"provider {provider} was written to {TRIES} times between our reading and writing: try again later", delay=1.0)
+
+
+def _for_a_ratio(body: Json, held: Json, resource: str) -> tuple[int | None, Inventory, int]:
+    """Generation (None: another one in each answer), inventory, what is held of it. Raises Gone where there is no such inventory."""
+    if resource not in body["inventories"]:
+        raise Gone(f"the provider has no inventory of {resource} any more")
+    generation = int(body["resource_provider_generation"])
+    same = generation == int(held["resource_provider_generation"])
+    return generation if same else None, parse.inventories(body)[resource], int(held["usages"].get(resource, 0))
 
 
 def _written(allocation: Allocation) -> Json:
