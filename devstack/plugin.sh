@@ -58,32 +58,34 @@ function configure_foreshape_controller {
 
 # Credentials of the controller, in a file of its own that only it can read.
 function write_foreshape_clouds_yaml {
-    local password=${SERVICE_PASSWORD//\'/\'\'} cacert=""
-    if [[ -f "$SSL_BUNDLE_FILE" ]]; then
-        cacert="cacert: '$SSL_BUNDLE_FILE'"
-    fi
     (umask 077 && cat >"$FORESHAPE_CLOUDS_YAML") <<EOF
 clouds:
   foreshape:
     region_name: '$REGION_NAME'
-    $cacert
     auth:
       auth_url: '$KEYSTONE_SERVICE_URI'
       username: foreshape
-      password: '$password'
+      password: '${SERVICE_PASSWORD//\'/\'\'}'
       project_name: '$SERVICE_PROJECT_NAME'
       user_domain_name: '$SERVICE_DOMAIN_NAME'
       project_domain_name: '$SERVICE_DOMAIN_NAME'
 EOF
+    if [[ -f "$SSL_BUNDLE_FILE" ]]; then
+        echo "    cacert: '$SSL_BUNDLE_FILE'" >>"$FORESHAPE_CLOUDS_YAML"
+    fi
 }
 
-# `foreshape` for the operator of this node: it knows where the controller is and where its token lies.
+# `foreshape` for the operator of this node: it knows where the controller is, whom to trust, and where its token lies.
 function write_foreshape_command {
+    local trust=""
+    if is_service_enabled tls-proxy; then
+        trust=$SSL_BUNDLE_FILE
+    fi
     sudo install -m 0755 /dev/stdin "$FORESHAPE_COMMAND" <<EOF
 #!/bin/sh
 export FORESHAPE_URL="\${FORESHAPE_URL:-$FORESHAPE_URL}"
 export FORESHAPE_TOKEN_FILE="\${FORESHAPE_TOKEN_FILE:-$FORESHAPE_ADMIN_TOKEN_FILE}"
-$(is_service_enabled tls-proxy && echo "export FORESHAPE_CA_FILE=\"\${FORESHAPE_CA_FILE:-$SSL_BUNDLE_FILE}\"")
+export FORESHAPE_CA_FILE="\${FORESHAPE_CA_FILE:-$trust}"
 exec "$FORESHAPE_BIN_DIR/foreshape" "\$@"
 EOF
 }
@@ -171,11 +173,14 @@ function start_foreshape_agent {
 
 # Asks the controller as its operator. Empty on a node that has no operators' token.
 function ask_foreshape {
+    local trust=()
+    if is_service_enabled tls-proxy; then
+        trust=(--ca-file "$SSL_BUNDLE_FILE")
+    fi
     if is_service_enabled foreshape-controller; then
         "$FORESHAPE_COMMAND" "$@"
     elif [[ -n "$FORESHAPE_ADMIN_TOKEN" ]]; then
-        FORESHAPE_CA_FILE=$(is_service_enabled tls-proxy && echo "$SSL_BUNDLE_FILE") \
-            "$FORESHAPE_BIN_DIR/foreshape" --url "$FORESHAPE_URL" --token-file <(printf '%s' "$FORESHAPE_ADMIN_TOKEN") "$@"
+        "$FORESHAPE_BIN_DIR/foreshape" --url "$FORESHAPE_URL" --token-file <(printf '%s' "$FORESHAPE_ADMIN_TOKEN") "${trust[@]}" "$@"
     fi
 }
 
@@ -225,7 +230,7 @@ function cleanup_foreshape {
     for dir in "$NOVA_CONF_DIR" "$PLACEMENT_CONF_DIR" "$KEYSTONE_CONF_DIR"; do
         remove_foreshape_policies "$dir"
     done
-    sudo rm -rf "${FORESHAPE_CONF_DIR:?}" "${FORESHAPE_DATA_DIR:?}" "$FORESHAPE_DIR/foreshape.egg-info"
+    sudo rm -rf "${FORESHAPE_CONF_DIR:?}" "${FORESHAPE_DATA_DIR:?}"
     sudo rm -f "$FORESHAPE_COMMAND"
 }
 
