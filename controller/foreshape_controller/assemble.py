@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 from foreshape_controller.config import Settings
 from foreshape_controller.errors import ConfigError, Gone
 from foreshape_controller.loops.acting import Acting
+from foreshape_controller.loops.census import Census, Doors, Speaks
 from foreshape_controller.loops.clouding import CloudWatch
 from foreshape_controller.loops.cloudwork import CloudWork
-from foreshape_controller.loops.reserve import Door, Reservations, ReserveTerms
+from foreshape_controller.loops.joining import Joining
+from foreshape_controller.loops.reserve import Reservations, ReserveTerms
+from foreshape_controller.loops.reserve_door import Door
+from foreshape_controller.model.cloud import Right
 from foreshape_controller.store import Store
 
 if TYPE_CHECKING:
@@ -37,15 +41,36 @@ def connect(settings: Settings) -> "Cloud":
 def build(settings: Settings, store: Store, clock: Callable[[], float], door: "Cloud | None" = None) -> CloudWork | None:
     """None where no cloud is configured. ``door``: one that is connected already, for tests. Raises ConfigError."""
     if not settings.cloud.enabled:
+        store.cloud_servers.clear()  # of a cloud that was configured once
         return None
     cloud = door or connect(settings)
     from foreshape_controller.cloud.inventory import read_cloud  # noqa: PLC0415  only where a cloud is configured
 
     c = settings.cloud
     read = partial(read_cloud, cloud.nova, cloud.placement, clock)
-    watch = CloudWatch(lambda before: read(before=before), full_every_s=c.full_every_s, stale_after_s=c.stale_after_s)
+    joining = Joining(store, cloud.keystone.projects)
+    watch = CloudWatch(lambda before: read(before=before), full_every_s=c.full_every_s, stale_after_s=c.stale_after_s, then=joining.take)
     acting = Acting(store)
-    return CloudWork(settings, watch, _reservations(settings, store, cloud, watch, acting))
+    store.inventory.in_cloud = True
+    return CloudWork(
+        settings=settings,
+        watch=watch,
+        joining=joining,
+        census=Census(_doors(cloud)),
+        rights=partial(_rights, cloud),
+        reservations=_reservations(settings, store, cloud, watch, acting),
+    )
+
+
+def _doors(cloud: "Cloud") -> Doors:
+    services: dict[str, Speaks] = {"Keystone": cloud.keystone, "Nova": cloud.nova, "Placement": cloud.placement}
+    return Doors(services, cloud.keystone.me, cloud.placement.held_by_type)
+
+
+def _rights(cloud: "Cloud") -> tuple[Right, ...]:
+    from foreshape_controller.cloud.rights import check  # noqa: PLC0415  only where a cloud is configured
+
+    return check({"nova": cloud.nova, "placement": cloud.placement, "keystone": cloud.keystone}, cloud.keystone.me().roles)
 
 
 def _reservations(settings: Settings, store: Store, cloud: "Cloud", watch: CloudWatch, acting: Acting) -> Reservations:
@@ -61,4 +86,6 @@ def _reservations(settings: Settings, store: Store, cloud: "Cloud", watch: Cloud
 
     r = settings.reservations
     door = Door(cloud.placement, me, disabled)
-    return Reservations(store.reservations, door, watch, acting.why_not, ReserveTerms(r.lead_s, r.lock_wait_s))
+    return Reservations(
+        store.reservations, door, watch, acting.why_not, ReserveTerms(r.lead_s, r.lock_wait_s, r.audit_every_s, r.orphan_grace_s)
+    )

@@ -35,6 +35,7 @@ from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.guard import Guard, GuardTerms
 from foreshape_controller.loops.guarding import Guarding
 from foreshape_controller.loops.intake import Intake
+from foreshape_controller.loops.joining import braked
 from foreshape_controller.loops.leads import LeadTimes
 from foreshape_controller.loops.learn import Learn
 from foreshape_controller.loops.looking import Terms
@@ -98,6 +99,7 @@ class Program:
         """Pack closed bins; delete what is older than its retention."""
         s, now = self.settings, self.clock()
         self.store.history.compact(now, s.history.retention_days * 86400.0)
+        self.store.cloud_servers.tidy(now - s.history.retention_days * 86400.0)
         self.store.forecasts.tidy(now - FORECAST_KEPT_S)
         self.store.anomalies.tidy(now - s.history.retention_days * 86400.0)
         self.store.profiles.tidy(now - s.history.retention_days * 86400.0)
@@ -139,11 +141,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Clo
     hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
     foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
     guard = Guard(store, GuardTerms.of(settings))
+    cloud = assemble.build(settings, store, clock, door)
     downgrade = Downgrade(store.journal)
     sources = Sources(
         tiers=policy.current,
         halts=guard.halts,
-        brakes=guard.brakes,
+        brakes=braked(guard.brakes, cloud.watch) if cloud else guard.brakes,
         notes=policy.notes,
         headroom=store.headroom.all,
         caps=guarding.caps,
@@ -157,7 +160,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Clo
     shortage = Shortage(store, settings.plan.order_ttl_s)
     plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding, shortage, downgrade.add_up))
     reclaim = ReclaimLoop(store, sources.tiers, calendar, sources.leads, _reclaiming(settings, segments))
-    cloud = assemble.build(settings, store, clock, door)
     app = create_app(
         Services(
             settings=settings,

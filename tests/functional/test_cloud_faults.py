@@ -254,10 +254,11 @@ def test_rows_that_make_no_sense_are_left_out_by_name(emulator: Emulator, cloud:
     assert any("server odd makes no sense" in problem for problem in view.problems)
 
 
-def test_two_services_of_one_name_are_both_left_out(emulator: Emulator, cloud: Cloud) -> None:
+def test_a_name_that_two_services_have_is_no_place_and_the_other_hosts_are(emulator: Emulator, cloud: Cloud) -> None:
     emulator.nova.extra_rows = {"services": [{"id": "other", "host": "node01", "status": "enabled", "state": "up"}]}
     view = look(cloud)
-    assert set(view.hosts) == {"node02", "node03"}
+    assert [name for name, h in view.hosts.items() if not h.schedulable] == ["node01"]
+    assert (view.hosts["node01"].free("VCPU"), view.missing) == (0, frozenset())
     assert any("two nova-compute services call themselves node01" in problem for problem in view.problems)
 
 

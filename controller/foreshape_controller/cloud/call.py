@@ -11,12 +11,15 @@ from typing import Any, Protocol, TypeVar
 
 from foreshape_controller.cloud.patience import Pace, Patience
 from foreshape_controller.errors import CloudError, Conflict, Gone, NoRoom, Permanent, Temporary
+from foreshape_controller.model.cloud import CloudService
 
 T = TypeVar("T")
 Json = Any
 """What a service answered: never trusted to have the shape it should have."""
 
 _NO_ROOM = ("exceed the capacity", "violate inventory constraints", "unable to allocate inventory", "no valid host", "novalidhost")
+TELLING_S = 2.0
+"""An answer that took longer says too little about the service's clock."""
 _SAFE_TO_REPEAT = frozenset({"GET", "PUT", "DELETE"})
 _CERTAINLY_NOT_DONE = frozenset({429, 503})
 
@@ -31,6 +34,8 @@ class Reply:
     text: str = ""
     """Its beginning, where the body was no JSON."""
     retry_after: float = 0.0
+    at: float = 0.0
+    """Time of day by the service's clock, to the second, rounded down; 0: it does not say."""
 
 
 class Send(Protocol):
@@ -50,6 +55,8 @@ class Ways:
     pace: Pace | None = None
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = time.time
+    """Time of day here: services' clocks are compared with it."""
     chance: Callable[[], float] = random
 
 
@@ -60,6 +67,19 @@ class Service:
         self.name = name
         self._send = send
         self._ways = ways
+        self.ahead_s: float | None = None
+        """How far its clock is ahead of ours, by its last answer that came fast enough to tell, to about half a second."""
+        self.took_s: float | None = None
+        """How long its last answer took."""
+
+    def about(self) -> CloudService:
+        """What it says of itself now. Raises CloudError."""
+        least, most = self.versions()
+        return CloudService(name=self.name, least=least, most=most, ahead_s=self.ahead_s, took_s=self.took_s)
+
+    def status(self, method: str, path: str, *, microversion: str = "", body: Json = None) -> int:
+        """The answer's status, whatever it is, to one request that is sent once. Raises Temporary, Permanent where there is no answer."""
+        return self._sent(method, path, microversion=microversion, body=body, params={}).status
 
     def versions(self) -> tuple[str, str]:
         """Smallest and largest microversion, as the service says now."""
@@ -73,14 +93,23 @@ class Service:
         """
 
         def once() -> Json:
-            if self._ways.pace:
-                self._ways.pace.wait()
-            reply = self._send(method, path, microversion=microversion, body=body, params=params or {})
+            reply = self._sent(method, path, microversion=microversion, body=body, params=params or {})
             if reply.status < 300:
                 return reply.body
             raise refusal(self.name, f"{method} {path}", reply)
 
         return self._tried(once, repeat=method in _SAFE_TO_REPEAT)
+
+    def _sent(self, method: str, path: str, *, microversion: str, body: Json, params: Mapping[str, str]) -> Reply:
+        """One request at our pace; what its answer tells of time is kept."""
+        if self._ways.pace:
+            self._ways.pace.wait()
+        begun, at = self._ways.now(), self._ways.clock()
+        reply = self._send(method, path, microversion=microversion, body=body, params=params)
+        self.took_s = self._ways.now() - begun
+        if reply.at and self.took_s <= TELLING_S:
+            self.ahead_s = reply.at + 0.5 - (at + self.took_s / 2)  # the header has whole seconds, rounded down
+        return reply
 
     def _tried(self, once: Callable[[], T], *, repeat: bool) -> T:
         ways, begun, tried = self._ways, self._ways.now(), 0

@@ -17,6 +17,7 @@ STALE_S = 86400.0
 """A migration that Nova wrote nothing about for so long does not move any more, whatever its record says."""
 ENOUGH = 3
 """Providers in a row that could not be read: then the rest is not asked for either."""
+TWICE = "two nova-compute services have its name"
 TOLD = 20
 """Most sentences of one part; the rest is counted."""
 
@@ -101,7 +102,7 @@ class _Reading:
 def _servers(reading: _Reading, nova: Nova, before: CloudView | None) -> dict[str, CloudServer]:
     """All, or the earlier ones with what changed since. An earlier reading that missed some is no ground to build on."""
     usable = before if before and before.complete("servers") else None
-    since = usable.at - OVERLAP_S if usable else None
+    since = usable.at - OVERLAP_S + min(0.0, nova.ahead_s) if usable else None  # by Nova's clock, should it be behind ours
     changed = reading.dictionary("servers", lambda tell: nova.servers(since=since, tell=tell), lambda s: s.id)
     every = {**usable.servers, **changed} if usable else changed
     for server in changed.values():
@@ -133,18 +134,24 @@ def _hosts(
     services = reading.all("hosts", nova.services)
     nodes = _by_host(reading, reading.all("hosts", nova.nodes))
     aggregates = reading.all("aggregates", nova.aggregates)
-    hosts = {s.host: _host(s, nodes.get(s.host), aggregates) for s in _single(reading, services)}
+    hosts = {s.host: _host(s, nodes.get(s.host), aggregates) for s in services}
+    hosts |= {
+        name: msgspec.structs.replace(hosts[name], provider="", enabled=False, disabled_why=TWICE) for name in _twice(reading, services)
+    }
     providers = {p.uuid: p for p in reading.all("inventories", lambda _: placement.providers().values())}
     rooms = _Rooms(reading, placement, providers, before, with_allocations=with_allocations)
     return {name: rooms.fill(host) for name, host in hosts.items()}, rooms.allocations
 
 
-def _single(reading: _Reading, services: Sequence[ComputeService]) -> list[ComputeService]:
-    """Services whose host only one has; of two with one name nobody can tell which is meant: neither is used."""
-    twice = {name for name, n in Counter(s.host for s in services).items() if n > 1}
-    for name in sorted(twice):
-        reading.tell("hosts", f"two nova-compute services call themselves {name}: delete the stale one (openstack compute service delete)")
-    return [s for s in services if s.host not in twice]
+def _twice(reading: _Reading, services: Sequence[ComputeService]) -> list[str]:
+    """Names that two services have: nobody can tell which is meant, so that nothing goes there; the other hosts are what they are."""
+    twice = sorted(name for name, n in Counter(s.host for s in services).items() if n > 1)
+    for name in twice:
+        advice = "delete the stale one (openstack compute service delete)"
+        reading.tell(
+            "hosts", f"two nova-compute services call themselves {name}: nothing is moved or reserved there; {advice}", incomplete=False
+        )
+    return twice
 
 
 def _by_host(reading: _Reading, nodes: Iterable[Node]) -> dict[str, Node]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from foreshape_controller.cloud.call import Service
+from foreshape_controller.cloud.call import Json, Service
+from foreshape_controller.model.cloud import CloudService
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,14 @@ class Keystone:
     def __init__(self, service: Service, me: Callable[[], Me]) -> None:
         self._service = service
         self._me = me
+
+    def about(self) -> CloudService:
+        """What it says of itself now."""
+        return self._service.about()
+
+    def status(self, method: str, path: str, body: Json = None) -> int:
+        """The status of one answer, whatever it is: to find out what is allowed. Raises CloudError where there is no answer."""
+        return self._service.status(method, path, microversion="", body=body)
 
     def me(self) -> Me:
         """From the token; nothing is asked while one is valid."""

@@ -13,7 +13,7 @@ from itertools import count
 from foreshape_controller.cloud import parse
 from foreshape_controller.cloud.call import Json, Service
 from foreshape_controller.errors import Gone, Permanent
-from foreshape_controller.model.cloud import CloudFlavor, CloudMigration, CloudServer, ServerGroup
+from foreshape_controller.model.cloud import CloudFlavor, CloudMigration, CloudServer, CloudService, ServerGroup
 
 LEAST = (2, 93)
 """Zed's, the oldest Nova this is tried on; 2023.1 speaks 2.95."""
@@ -89,6 +89,19 @@ class Nova:
         self._most: tuple[int, int] | None = None
 
     # -- versions
+
+    def about(self) -> CloudService:
+        """What it says of itself now."""
+        return self._service.about()
+
+    def status(self, method: str, path: str, body: Json = None) -> int:
+        """The status of one answer, whatever it is: to find out what is allowed. Raises CloudError where there is no answer."""
+        return self._service.status(method, path, microversion=_dotted(min(self.newest(), KNOWN)), body=body)
+
+    @property
+    def ahead_s(self) -> float:
+        """How far its clock is ahead of ours, as far as known."""
+        return self._service.ahead_s or 0.0
 
     def newest(self) -> tuple[int, int]:
         """Newest microversion that the service speaks, asked once. Raises Permanent when it is too old for us."""
@@ -196,6 +209,10 @@ class Nova:
     def force_complete(self, server: str, migration: int) -> None:
         """Let it converge by pausing the guest: a downtime. Only in status ``running``. Raises Conflict, Gone (it ended)."""
         self._ask("POST", f"/servers/{server}/migrations/{migration}/action", body={"force_complete": None})
+
+    def reset_state(self, server: str) -> None:
+        """Call it ACTIVE again: only for one in ERROR whose guest is known to run. Raises Gone."""
+        self._ask("POST", f"/servers/{server}/action", body={"os-resetState": {"state": "active"}})
 
     def disable(self, service: str, why: str) -> None:
         """Take a host out of the scheduler, by the id of its service. Stays until somebody enables it. Raises Gone."""

@@ -40,6 +40,10 @@ class Placement:
         """What it says of itself now."""
         return self._service.about()
 
+    def status(self, method: str, path: str, body: Json = None) -> int:
+        """The status of one answer, whatever it is: to find out what is allowed. Raises CloudError where there is no answer."""
+        return self._service.status(method, path, microversion=VERSION, body=body)
+
     # -- providers
 
     def providers(self) -> Mapping[str, Provider]:

@@ -6,6 +6,7 @@ Imported only where a cloud is configured: the libraries cost half a second and 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from keystoneauth1 import adapter, discover
@@ -111,7 +112,8 @@ class _Door:
             decoded = said.json() if said.content else None
         except ValueError:
             decoded = None
-        return Reply(said.status_code, decoded, said.text[:500] if decoded is None else "", _seconds(said.headers.get("Retry-After", "")))
+        headers, text = said.headers, said.text[:500] if decoded is None else ""
+        return Reply(said.status_code, decoded, text, _seconds(headers.get("Retry-After", "")), _instant(headers.get("Date", "")))
 
     def versions(self) -> tuple[str, str]:
         with _told(self._name):
@@ -153,6 +155,14 @@ def _nowhere(name: str) -> str:
 
 def _seconds(header: str) -> float:
     return float(header) if header.isdigit() else 0.0
+
+
+def _instant(header: str) -> float:
+    """Epoch seconds of an HTTP date; 0 for none, or for what is none."""
+    try:
+        return parsedate_to_datetime(header).timestamp() if header else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _me(region: config.cloud_region.CloudRegion) -> Me:

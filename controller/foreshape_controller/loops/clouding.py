@@ -1,6 +1,6 @@
 """The cloud as it was read last: one reading for everybody who decides about it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import TypeAlias
 
@@ -13,6 +13,8 @@ _log = structlog.get_logger("foreshape.cloud")
 Read: TypeAlias = Callable[[CloudView | None], CloudView]
 """Reads what changed since an earlier view, or everything."""
 
+Then: TypeAlias = Callable[[CloudView, float], object]
+
 CORE = ("hosts", "servers", "inventories", "usages")
 """Parts without which nothing may be reserved or ordered."""
 
@@ -20,8 +22,9 @@ CORE = ("hosts", "servers", "inventories", "usages")
 class CloudWatch:
     """Reads by the clock; hands out the newest view, and says when it is no ground to act on."""
 
-    def __init__(self, read: Read, *, full_every_s: float, stale_after_s: float) -> None:
-        self._read = read
+    def __init__(self, read: Read, *, full_every_s: float, stale_after_s: float, then: Then = lambda _view, _now: None) -> None:
+        """``then`` is told of each reading, before anybody else can ask for it."""
+        self._read, self._then = read, then
         self._full_every_s, self._stale_after_s = full_every_s, stale_after_s
         self._view: CloudView | None = None
         self._full_at = float("-inf")
@@ -35,6 +38,7 @@ class CloudWatch:
             view = self._read(None if full else self._view)
             if full and not view.missing:
                 self._full_at = now
+            self._then(view, now)
             self._view = view
             self._tell(view)
             return view
@@ -43,14 +47,14 @@ class CloudWatch:
         """The newest reading, of whatever age; None: nothing was read yet."""
         return self._view
 
-    def why_not(self, now: float) -> str:
-        """Why nothing may be reserved or ordered on the ground of the newest reading; empty: it may."""
+    def why_not(self, now: float, parts: Sequence[str] = CORE) -> str:
+        """Why nothing may be reserved or ordered on the ground of these parts of the newest reading; empty: it may."""
         view = self._view
         if view is None:
             return "the cloud was not read yet"
         if now - view.at > self._stale_after_s:
             return f"the cloud was last read {now - view.at:.0f} s ago"
-        if not view.complete(*CORE):
+        if not view.complete(*parts):
             return f"the cloud could not be read in full: {'; '.join(view.problems[:3])}"
         return ""
 

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from foreshape_controller.config import Settings
+from foreshape_controller.loops.census import EVERY_S, Census
 from foreshape_controller.loops.clouding import CloudWatch
+from foreshape_controller.loops.joining import Joining
 from foreshape_controller.loops.reserve import Reservations
+from foreshape_controller.model.cloud import Right
 
 Job: TypeAlias = tuple[str, float, Callable[[float], object]]
 """Name, seconds between two runs, what is run with the time of day."""
@@ -18,9 +21,14 @@ class CloudWork:
 
     settings: Settings
     watch: CloudWatch
+    joining: Joining
+    census: Census
+    rights: Callable[[], tuple[Right, ...]]
+    """Looks which of its rights the controller has; sends requests that change nothing."""
     reservations: Reservations
 
     def jobs(self) -> Iterator[Job]:
         """What the scheduler has to run."""
         yield "cloud", self.settings.cloud.interval_s, self.watch.run_once
+        yield "census", EVERY_S, self.census.run_once
         yield "reservations", self.settings.reservations.interval_s, self.reservations.run_once

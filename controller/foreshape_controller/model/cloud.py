@@ -200,6 +200,34 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """By provider uuid."""
 
 
+class CloudService(msgspec.Struct, frozen=True, kw_only=True):
+    """One service of the cloud, as it speaks of itself."""
+
+    name: str
+    least: str = ""
+    most: str = ""
+    """Microversions; both empty: it has none, or does not say."""
+    ahead_s: float | None = None
+    """How far its clock is ahead of ours, to about half a second; None: not known."""
+    took_s: float | None = None
+    """How long its last answer took."""
+    trouble: str = ""
+    """Why nothing is known of it."""
+
+
+class Right(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the controller's role may or may not do."""
+
+    what: str
+    """The request."""
+    policy: str
+    needed_for: str
+    """``advice``: always; else what it is needed for."""
+    state: str
+    """``granted``, ``refused``, or ``unknown``: it cannot be tried without doing it, or nobody answered."""
+    why: str = ""
+
+
 class CloudView(msgspec.Struct, frozen=True, kw_only=True):
     """Everything read of a cloud at one moment. What could not be read is absent, and named in ``problems``."""
 

@@ -102,6 +102,11 @@ class Inventory:
             there = _there(conn.execute(select(servers).where(servers.c.card.is_not(None))).all(), known, now)
         return tuple(_reported(row, _card.decode(row.card)) for row in there)
 
+    def heard(self, now: float) -> tuple[str, ...]:
+        """Names of the hosts in the view."""
+        with self._db.read() as conn:
+            return tuple(conn.execute(select(hosts.c.name).where(hosts.c.last_seen > now - HOST_GONE_AFTER_S)).scalars())
+
     def _decoded(self, rows: Sequence[Any]) -> Mapping[str, DomainCard]:
         """Cards of these servers; those that are as they were are not decoded again."""
         before, after = self._known_cards, dict[str, tuple[bytes, DomainCard]]()
