@@ -168,10 +168,10 @@ def reread(sale: Sale, ratio: float) -> Sale:
 
 
 def arrived(sale: Sale, ratio: float) -> Sale:
-    """After a write: this is there now, and waiting begins anew. At the original nothing of ours is left."""
+    """After a write: this is there now; if it is another ratio, waiting begins anew. At the original nothing of ours is left."""
     state = WATCHED if same(ratio, sale.original) else MOVED
     done = msgspec.structs.replace(sale, state=state, ratio=ratio, target=math.nan, wanted=math.nan)
-    return msgspec.structs.replace(done, free_since=None, could_be=math.inf)
+    return done if same(ratio, sale.ratio) else msgspec.structs.replace(done, free_since=None, could_be=math.inf)
 
 
 def _own(sale: Sale, ratio: float) -> bool:
