@@ -1,4 +1,4 @@
-"""A controller's reservations on an emulated cloud over HTTP, with a clock that stands until it is moved, and a way to die and come back."""
+"""A controller's reservations on an emulated cloud over HTTP, with a clock that stands until moved, and a way to die and come back."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -2,14 +2,14 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol, TypeAlias
 
 import structlog
 
 from foreshape_controller.decide.reserve import step
 from foreshape_controller.errors import CloudError, Conflict, Gone, NoRoom, Permanent
+from foreshape_controller.loops.reserve_door import Door, ReservationStore
 from foreshape_controller.model.cloud import RESERVATION, Allocation, Resources
 from foreshape_controller.model.reservation import Do, Event, Happened, Instruction, Place, Reservation, State, Write
 
@@ -17,40 +17,6 @@ _log = structlog.get_logger("foreshape.reservations")
 
 TRIES = 5
 """Rounds of writing and reading when a consumer's generation is not what we think."""
-
-Me: TypeAlias = Callable[[], tuple[str, str]]
-"""Project and user that our consumers belong to. Raises CloudError."""
-
-
-class Allocations(Protocol):
-    """What is written to Placement for slots."""
-
-    def allocation(self, consumer: str) -> Allocation: ...
-
-    def put_allocation(
-        self,
-        consumer: str,
-        held: Mapping[str, Resources],
-        *,
-        generation: int | None,
-        type: str,  # noqa: A002 - Placement's word
-        project: str,
-        user: str,
-    ) -> None: ...
-
-    def post_allocations(self, allocations: Sequence[Allocation]) -> None: ...
-
-    def delete_allocation(self, consumer: str) -> bool: ...
-
-
-class HoldingStore(Protocol):
-    """Where reservations are kept."""
-
-    def find(self, wanted: str) -> Reservation: ...
-
-    def save(self, reservation: Reservation, writes: Sequence[Write] = ()) -> tuple[int, ...]: ...
-
-    def known(self, numbers: Sequence[int], outcome: str, now: float, said: str = "") -> None: ...
 
 
 class Keyed:
@@ -78,8 +44,8 @@ class Keyed:
 class Holding:
     """Events in, writes out. What happens to one reservation happens one after the other, from whatever thread."""
 
-    def __init__(self, store: HoldingStore, placement: Allocations, me: Me) -> None:
-        self._store, self._placement, self._me = store, placement, me
+    def __init__(self, store: ReservationStore, door: Door) -> None:
+        self._store, self._door = store, door
         self.alone = Keyed()
         """By id of a reservation: hold it to look and act in one piece."""
 
@@ -90,14 +56,14 @@ class Holding:
         takes: whether room may be taken now; without it only what is not wanted any more is given back.
         """
         with self.alone(wanted):
-            return _Run(self._store, self._placement, self._me, self._store.find(wanted), now, takes).go(event)
+            return _Run(self._store, self._door, self._store.find(wanted), now, takes=takes).go(event)
 
 
 class _Run:
     """One event of one reservation, to the end of what follows from it."""
 
-    def __init__(self, store: HoldingStore, placement: Allocations, me: Me, reservation: Reservation, now: float, takes: bool) -> None:
-        self._store, self._placement, self._me = store, placement, me
+    def __init__(self, store: ReservationStore, door: Door, reservation: Reservation, now: float, *, takes: bool) -> None:
+        self._store, self._placement, self._me = store, door.placement, door.me
         self._now, self._takes = now, takes
         self._at = reservation
         self._queue: deque[tuple[Instruction, int]] = deque()

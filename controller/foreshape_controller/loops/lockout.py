@@ -7,47 +7,19 @@ next audit; nobody auditing, nova-compute itself removes it within some six minu
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
 from foreshape_controller.errors import CloudError, Gone
 from foreshape_controller.loops.holding import Keyed
+from foreshape_controller.loops.reserve_door import Door, ReservationStore
 from foreshape_controller.model.cloud import LOCKED_OUT
 from foreshape_controller.model.reservation import Lock, Reservation, Write
 
 _log = structlog.get_logger("foreshape.reservations")
-
-
-class Traits(Protocol):
-    """What is asked of Placement."""
-
-    def traits(self, provider: str) -> tuple[frozenset[str], int]: ...
-
-    def add_trait(self, provider: str, trait: str) -> bool: ...
-
-    def remove_trait(self, provider: str, trait: str) -> bool: ...
-
-
-class LockStore(Protocol):
-    """Where locks are kept."""
-
-    def lock(self, lock: Lock, write: Write) -> int: ...
-
-    def unlock(self, provider: str) -> None: ...
-
-    def locks(self) -> Mapping[str, Lock]: ...
-
-    def ask(self, write: Write) -> int: ...
-
-    def known(self, numbers: list[int], outcome: str, now: float, said: str = "") -> None: ...
-
-
-Disabled = Callable[[str], bool]
-"""Whether somebody took this host out of the scheduler in Nova; a host that Nova does not know is not. Raises CloudError."""
 
 
 @dataclass
@@ -60,16 +32,9 @@ class _Use:
 class Lockout:
     """``locked`` for hand-overs, ``lift_left`` for audits. Safe from any thread."""
 
-    def __init__(
-        self,
-        store: LockStore,
-        placement: Traits,
-        disabled: Disabled,
-        wait_s: float,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, store: ReservationStore, door: Door, wait_s: float, sleep: Callable[[float], None] = time.sleep) -> None:
         """``wait_s``: scheduler calls that have chosen the host already are over after so long."""
-        self._store, self._placement, self._disabled = store, placement, disabled
+        self._store, self._placement, self._disabled = store, door.placement, door.disabled
         self._wait_s, self._sleep = wait_s, sleep
         self._one_by_one = Keyed()
         self._uses: dict[str, _Use] = {}

@@ -4,22 +4,22 @@ Taking room needs mode act for the host, a fresh reading of the cloud and no hal
 store before Placement hears of it, so that whoever dies at any moment is continued by the next ``run_once``.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from threading import Lock
 from uuid import uuid4
 
 import structlog
 from msgspec.structs import replace
 
-from foreshape_controller.decide.movable import labels_of
-from foreshape_controller.decide.target import Guest, Planned, closed, why_not
-from foreshape_controller.errors import CloudError, Gone, Invalid, NoRoom, Permanent, Temporary
-from foreshape_controller.loops.holding import Allocations, Holding, HoldingStore, Me
-from foreshape_controller.loops.lockout import Disabled, Lockout, LockStore, Traits
-from foreshape_controller.model.cloud import LOCKED_OUT, Candidate, CloudHost, CloudView, Resources
-from foreshape_controller.model.reservation import Event, Happened, Place, Reservation, ReservationWish, Slot, State
+from foreshape_controller.errors import CloudError, Gone, Invalid, NoRoom, Temporary
+from foreshape_controller.loops.holding import Holding
+from foreshape_controller.loops.lockout import Lockout
+from foreshape_controller.loops.reserve_audit import Auditor, with_lifted
+from foreshape_controller.loops.reserve_door import Door, May, ReservationStore, Watch
+from foreshape_controller.loops.reserve_target import Targets
+from foreshape_controller.model.reservation import Audit, Event, Happened, Place, Reservation, ReservationWish, Slot, State
 from foreshape_wire.ids import new_id
 
 _log = structlog.get_logger("foreshape.reservations")
@@ -30,57 +30,27 @@ ENOUGH = 3
 """Temporary failures in a row after which a run leaves the rest to the next one."""
 
 
-class Placement(Allocations, Traits, Protocol):
-    """What reservations ask of Placement."""
-
-    def candidates(
-        self, resources: Resources, *, required: Collection[str] = (), forbidden: Collection[str] = (), provider: str = "", limit: int = 0
-    ) -> tuple[Candidate, ...]: ...
-
-
-class ReservationStore(HoldingStore, LockStore, Protocol):
-    """What reservations keep."""
-
-    def open(self) -> tuple[Reservation, ...]: ...
-
-    def of_host(self, host: str) -> tuple[Reservation, ...]: ...
-
-    def of_owner(self, owner: str) -> tuple[Reservation, ...]: ...
-
-
-class Watch(Protocol):
-    """The cloud as it was read last."""
-
-    def view(self) -> CloudView | None: ...
-
-    def why_not(self, now: float) -> str: ...
-
-
-@dataclass(frozen=True)
-class Door:
-    """The cloud, as far as reservations need it."""
-
-    placement: Placement
-    me: Me
-    disabled: Disabled
-
-
 @dataclass(frozen=True)
 class ReserveTerms:
     """What the configuration says. Seconds."""
 
     lead_s: float = 300.0
     wait_s: float = 1.0
+    audit_every_s: float = 300.0
+    grace_s: float = 600.0
 
 
 class Reservations:
     """Safe from any thread. Errors: CloudError, and NotFound for an id that does not exist."""
 
-    def __init__(self, store: ReservationStore, door: Door, watch: Watch, may: Callable[[str], str], terms: ReserveTerms) -> None:
-        """``may``: why nothing may be taken on a host now, mode and halts considered; empty: it may."""
-        self._store, self._door, self._watch, self._may, self._terms = store, door, watch, may, terms
-        self.holding = Holding(store, door.placement, door.me)
-        self.lockout = Lockout(store, door.placement, door.disabled, terms.wait_s)
+    def __init__(self, store: ReservationStore, door: Door, watch: Watch, may: May, terms: ReserveTerms) -> None:
+        self._store, self._watch, self._may, self._terms = store, watch, may, terms
+        self.holding = Holding(store, door)
+        self.lockout = Lockout(store, door, terms.wait_s)
+        self.targets = Targets(store, door.placement, watch, may)
+        self._auditor = Auditor(store, door, self.holding, watch, may, terms.grace_s)
+        self._auditing = Lock()
+        self._audited_at = float("-inf")
 
     # -- looking
 
@@ -104,23 +74,6 @@ class Reservations:
         """Those for one server that are not over."""
         return tuple(r for r in self._store.open() if r.wish.server == server)
 
-    def why_not(self, host: str, guest: Guest, now: float) -> str:
-        """Why a host is no target for a guest, by our own checks and by Placement's candidates; empty: it is one. Raises CloudError."""
-        found = self._host(host, now)
-        return self._against(found, guest) or self._not_candidate(found, guest)
-
-    def choose(self, guest: Guest, now: float) -> str:
-        """The host with most room left that passes every check. Raises NoRoom, which names what spoke against each host."""
-        view = self._view(now)
-        against: dict[str, str] = {}
-        for host in sorted(view.hosts.values(), key=_emptiest):
-            said = self._may(host.name) or self._against(host, guest) or self._not_candidate(host, guest)
-            if not said:
-                return host.name
-            against[host.name] = said
-        told = "; ".join(f"{name}: {said}" for name, said in sorted(against.items())[:10])
-        raise NoRoom(f"no host can take it ({len(against)} looked at): {told or 'Nova knows no hosts'}")
-
     # -- acting
 
     def plan(self, wish: ReservationWish, now: float) -> Reservation:
@@ -141,7 +94,7 @@ class Reservations:
         made = self._same(wish)
         if made is None:
             check(wish, now)
-            self._allowed(wish.host, now)
+            self.targets.allowed(wish.host, now)
             made = self.plan(wish, now)
         held, error = self.begin(made.id, now)
         if held.state is State.HELD:
@@ -156,7 +109,7 @@ class Reservations:
         with self.holding.alone(wanted):
             planned = self._store.find(wanted)
             if not planned.owed and planned.state is State.PLANNED:
-                host = self._allowed(planned.wish.host, now)
+                host = self.targets.allowed(planned.wish.host, now)
                 self._store.save(replace(planned, provider=host.provider))
                 return self.holding.happen(wanted, Event(kind=Happened.DUE), now)
             return self.holding.happen(wanted, Event(kind=Happened.TICK), now)
@@ -185,9 +138,7 @@ class Reservations:
         """
         held = self._store.find(wanted)
         self._takes(held)
-        host = self._allowed(held.wish.host, now)
-        if said := closed(replace(host, traits=host.traits - {LOCKED_OUT})):
-            raise Permanent(f"{host.name} is no target any more: {said}")
+        self.targets.ready(held.wish.host, now)
         with self.lockout.locked(held, now) if force else nullcontext():
             with self.holding.alone(wanted):
                 self._takes(self._store.find(wanted))
@@ -235,6 +186,16 @@ class Reservations:
                 break
         if problems:
             _log.warning("reservations", problems=problems[:10], more=max(0, len(problems) - 10))
+        if failed < ENOUGH and not 0 <= now - self._audited_at < self._terms.audit_every_s:
+            self.audit(now)
+
+    def audit(self, now: float) -> Audit:
+        """Compare the journal with Placement and repair what differs; what cannot be done now is in its ``problems``."""
+        with self._auditing:
+            lifted, problems = self.lockout.lift_left(now)
+            found = with_lifted(self._auditor.run_once(now), lifted, problems)
+            self._audited_at = now if not found.problems else float("-inf")
+            return found
 
     def _go_on(self, reservation: Reservation, now: float) -> CloudError | None:
         wish, places = reservation.wish, {slot.place for slot in reservation.slots}
@@ -267,48 +228,7 @@ class Reservations:
                 if now_is == reservation:
                     self._store.save(replace(now_is, said=said))
 
-    # -- ground
-
-    def _view(self, now: float) -> CloudView:
-        said, view = self._watch.why_not(now), self._watch.view()
-        if said or view is None:
-            raise Temporary(f"nothing is reserved now: {said}")
-        return view
-
-    def _host(self, name: str, now: float) -> CloudHost:
-        view = self._view(now)
-        host = view.hosts.get(name)
-        if host is None:
-            raise Gone(f"Nova knows no host {name[:80]!r}: see 'openstack compute service list'")
-        if not host.provider:
-            raise Gone(f"Placement knows no provider of {name}: nothing can be held there")
-        return host
-
-    def _allowed(self, name: str, now: float) -> CloudHost:
-        host = self._host(name, now)
-        if said := self._may(name):
-            raise Permanent(f"nothing is taken on {name}: {said}")
-        return host
-
-    def _against(self, host: CloudHost, guest: Guest) -> str:
-        view = self._watch.view()
-        assert view is not None
-        return why_not(host, guest, view, self._planned())
-
-    def _planned(self) -> list[Planned]:
-        """Places promised to somebody, also those that are handed over: Nova may not show them yet."""
-        wishes = [r.wish for r in self._store.open() if r.ending is None]
-        return [Planned(w.host, w.groups, w.count, w.server) for w in wishes if w.groups]
-
-    def _not_candidate(self, host: CloudHost, guest: Guest) -> str:
-        """Placement's own judgement, of one; amounts of several are counted in ``why_not``."""
-        from_specs = labels_of(guest.specs or {})
-        required = [x.removeprefix("trait:") for x in from_specs if x.startswith("trait:")]
-        forbidden = [x.removeprefix("!trait:") for x in from_specs if x.startswith("!")]
-        found = self._door.placement.candidates(
-            guest.resources, required=required, forbidden=[*forbidden, LOCKED_OUT], provider=host.provider, limit=1
-        )
-        return "" if found else "Placement has no candidate there"
+    # -- the same again
 
     def _same(self, wish: ReservationWish) -> Reservation | None:
         """What the same migration asked for before, or what a forecast planned for the same server there: that becomes its own."""
@@ -353,8 +273,3 @@ def _alike(one: ReservationWish, other: ReservationWish) -> bool:
 def _amounts(wish: ReservationWish) -> str:
     each = ", ".join(f"{amount} {name}" for name, amount in sorted(wish.resources.items()))
     return each if wish.count == 1 else f"{wish.count} x ({each})"
-
-
-def _emptiest(host: CloudHost) -> tuple[float, str]:
-    """Most VCPUs free first, then by name."""
-    return -host.free("VCPU"), host.name
