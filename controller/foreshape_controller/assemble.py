@@ -5,18 +5,22 @@ Without ``[cloud] enabled`` nothing here is made, and openstacksdk is not loaded
 
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from foreshape_controller.config import Settings
+from foreshape_controller.decide.sell import SellRule, Terms
 from foreshape_controller.errors import ConfigError, Gone
 from foreshape_controller.loops.acting import Acting
 from foreshape_controller.loops.census import Census, Doors, Speaks
 from foreshape_controller.loops.clouding import CloudWatch
 from foreshape_controller.loops.cloudwork import CloudWork
 from foreshape_controller.loops.joining import Joining
+from foreshape_controller.loops.pool import PoolTerms, PoolWork
 from foreshape_controller.loops.reserve import Reservations, ReserveTerms
 from foreshape_controller.loops.reserve_door import Door
+from foreshape_controller.loops.sell import Selling, SellTerms
+from foreshape_controller.loops.shadowing import ShadowTerms
 from foreshape_controller.model.cloud import Right
 from foreshape_controller.store import Store
 
@@ -26,14 +30,14 @@ if TYPE_CHECKING:
 CLEAN = {"auto": None, "yes": True, "no": False}
 
 
-def connect(settings: Settings) -> "Cloud":
-    """The door, as configured; nothing is asked yet. Raises ConfigError."""
+def connect(settings: Settings, name: str = "") -> "Cloud":
+    """The door, as configured; nothing is asked yet. ``name``: another entry of clouds.yaml, for its credentials. Raises ConfigError."""
     try:
         from foreshape_controller.cloud import call, patience, session  # noqa: PLC0415  openstacksdk: only where a cloud is configured
     except ImportError as e:
         raise ConfigError(f"[cloud] enabled needs openstacksdk ({e}): pip install 'foreshape[openstack]'") from e
     c = settings.cloud
-    access = session.Access(c.name, c.region, c.timeout_s, CLEAN[c.aborts_cleanly])
+    access = session.Access(name or c.name, c.region, c.timeout_s, CLEAN[c.aborts_cleanly])
     burst = max(1, int(c.requests_per_second))
     return session.connect(access, call.Ways(pace=patience.Pace(c.requests_per_second, burst, time.monotonic, time.sleep)))
 
@@ -59,7 +63,27 @@ def build(settings: Settings, store: Store, clock: Callable[[], float], door: "C
         census=Census(_doors(cloud)),
         rights=partial(_rights, cloud),
         reservations=_reservations(settings, store, cloud, watch, acting),
+        selling=Selling(store, watch, cloud.placement, acting.why_not, _selling(settings)),
+        pools=_pools(settings, store, cloud, watch, acting),
     )
+
+
+def _pools(settings: Settings, store: Store, cloud: "Cloud", watch: CloudWatch, acting: Acting) -> PoolWork:
+    @cache
+    def doors(name: str) -> "Cloud":
+        return connect(settings, name) if name else cloud
+
+    p = settings.pools
+    shadow = ShadowTerms(p.boot_limit_s, p.unknown_s, p.claim_limit_s)
+    reserved, ttl = settings.plan.memory_reserved_mib, settings.plan.order_ttl_s
+    return PoolWork(store, watch, doors, acting, PoolTerms(p.interval_s, p.boots_at_once, p.sweep_every_s, reserved, ttl, shadow))
+
+
+def _selling(settings: Settings) -> SellTerms:
+    s = settings.sell
+    rule = SellRule(s.quantile, s.full, s.lead_s, s.hold_s, s.dead_band, s.history_s, s.forecast_stale_s)
+    cpu, memory = Terms(s.cpu_most, s.cpu_step, s.cpu_newcomer), Terms(s.memory_most, s.memory_step, s.memory_newcomer)
+    return SellTerms(s.enabled, rule, {"cpu": cpu, "memory": memory})
 
 
 def _doors(cloud: "Cloud") -> Doors:

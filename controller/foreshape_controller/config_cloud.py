@@ -113,7 +113,15 @@ class MigrationSettings:
 class PoolSettings:
     """Shadow VMs that wait for a claim."""
 
-    interval_s: float = option(30.0, "seconds", "How often pools are looked after.", min=1, max=3600)
+    interval_s: float = option(30.0, "seconds", "How often pools are looked after.", min=0.2, max=3600)
+    boots_at_once: int = option(2, "count", "Shadow VMs of one pool that boot at the same time.", min=1, max=100)
+    boot_limit_s: float = option(900.0, "seconds", "One that is not up by then failed: it is deleted.", min=5, max=86400)
+    unknown_s: float = option(180.0, "seconds", "So long a boot that Nova did not answer may still show up.", min=1, max=3600)
+    claim_limit_s: float = option(
+        300.0, "seconds", "A claimed one that did not get all of what was sold by then counts as handed over as it is.", min=1, max=86400
+    )
+    sweep_every_s: float = option(300.0, "seconds", "How often servers with our tag are compared with the records.", min=1, max=86400)
+    kept_days: float = option(30.0, "days", "Records, claims and steps are kept for so long after their end.", min=1, max=3650)
 
 
 @dataclass(frozen=True)

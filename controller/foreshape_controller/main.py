@@ -45,6 +45,7 @@ from foreshape_controller.loops.policy import Policy
 from foreshape_controller.loops.reclaim import ReclaimLoop
 from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.loops.shortage import Shortage
+from foreshape_controller.loops.warm import Warm
 from foreshape_controller.model.anomaly import left_habits
 from foreshape_controller.model.forecast import Predictor
 from foreshape_controller.notify import notify, watchdog_s
@@ -107,6 +108,8 @@ class Program:
         self.store.reclaims.tidy(now - s.reclaim.kept_days * 86400.0)
         self.store.notices.tidy(now - s.reclaim.kept_days * 86400.0)
         self.store.marks.tidy(now - s.feedback.kept_days * 86400.0)
+        self.store.pools.tidy(now - s.pools.kept_days * 86400.0)
+        self.store.sales.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.needs.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.transfers.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.journal.tidy(now, s.journal.hold_retention_h * 3600.0, s.journal.acting_retention_days * 86400.0)
@@ -142,22 +145,23 @@ def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Clo
     foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
     guard = Guard(store, GuardTerms.of(settings))
     cloud = assemble.build(settings, store, clock, door)
-    downgrade = Downgrade(store.journal)
+    downgrade, warm = Downgrade(store.journal), Warm(store.pools)
     sources = Sources(
         tiers=policy.current,
         halts=guard.halts,
         brakes=braked(guard.brakes, cloud.watch) if cloud else guard.brakes,
         notes=policy.notes,
         headroom=store.headroom.all,
-        caps=guarding.caps,
+        caps=lambda view, now: warm.caps(guarding.caps(view, now), now),
         leads=LeadTimes(store.levers, settings.history.step_s),
         anomalous=lambda now: left_habits(store.anomalies.list(going=True, limit=MANY), now - HABIT_S),
         last_shrunk=store.levers.shrunk,
         under_way=lambda now: store.spending.under_way(now, settings.plan.order_ttl_s),
-        agreed=store.reclaims.floors,
+        agreed=lambda now: warm.floors(store.reclaims.floors(now), now),
+        shadows=warm.shadows,
         missed=downgrade,
     )
-    shortage = Shortage(store, settings.plan.order_ttl_s)
+    shortage = Shortage(store, settings.plan.order_ttl_s, cloud.selling.needs if cloud else lambda now: ())
     plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding, shortage, downgrade.add_up))
     reclaim = ReclaimLoop(store, sources.tiers, calendar, sources.leads, _reclaiming(settings, segments))
     app = create_app(

@@ -65,57 +65,67 @@ class Demand:
         return MOST
 
 
-def forecast(claims: Sequence[float], window_s: float, now: float, *, since: float, expected_h: float = 0.0) -> Demand:
-    """Claims that will come in the next ``window_s``.
+@dataclass(frozen=True)
+class Known:
+    """What was counted."""
 
-    claims: instants, ascending, of hits and misses. since: from when on claims were counted at all: windows before say nothing.
-    """
-    times = [t for t in claims if isfinite(t) and t < now]
-    recent = _moments(_recent(times, window_s, now, since))
-    daily = _moments(_same_time(times, window_s, now, since))
+    times: Sequence[float]
+    """Instants of hits and misses, ascending."""
+    since: float
+    """From when on claims were counted at all: windows before say nothing."""
+    until: float
+    """Now."""
+
+
+def forecast(known: Known, window_s: float, at: float, expected_h: float = 0.0) -> Demand:
+    """Claims that will come in the window that begins ``at``, which is now or later. The later, the less the last hours count."""
+    times = [t for t in known.times if isfinite(t) and t < known.until]
+    seen = Known(times, known.since, known.until)
+    recent = _moments(_recent(seen, window_s), 0.5 ** (max(0.0, at - known.until) / HALF_RECENT_S))
+    daily = _moments(_same_time(seen, window_s, at))
     stated = [(expected_h * window_s / 3600.0, 0.0, 1.0)] if expected_h > 0 else []
-    return _mixed([m for m in (recent, daily) if m] + stated, poisson_floor=True)
+    return _mixed([m for m in (recent, daily) if m] + stated)
 
 
-def _recent(times: Sequence[float], window_s: float, now: float, since: float) -> Iterator[tuple[int, float]]:
+def _recent(known: Known, window_s: float) -> Iterator[tuple[int, float]]:
     for k in range(min(WINDOWS_MOST, int(DAY_S // window_s) or 1)):
-        start = now - (k + 1) * window_s
-        if start < since:
+        start = known.until - (k + 1) * window_s
+        if start < known.since:
             return
-        yield _count(times, start, window_s), 0.5 ** (k * window_s / HALF_RECENT_S)
+        yield _count(known.times, start, window_s), 0.5 ** (k * window_s / HALF_RECENT_S)
 
 
-def _same_time(times: Sequence[float], window_s: float, now: float, since: float) -> Iterator[tuple[int, float]]:
-    """The window that begins now, a day ago and earlier, and its two neighbours."""
+def _same_time(known: Known, window_s: float, at: float) -> Iterator[tuple[int, float]]:
+    """The same window a day ago and earlier, and its two neighbours."""
     for day in range(1, DAYS + 1):
         for shift in (-window_s, 0.0, window_s):
-            start = now - day * DAY_S + shift
-            if start >= since and start + window_s <= now:
-                yield _count(times, start, window_s), 0.5 ** (day / HALF_DAYS)
+            start = at - day * DAY_S + shift
+            if start >= known.since and start + window_s <= known.until:
+                yield _count(known.times, start, window_s), 0.5 ** (day / HALF_DAYS)
 
 
 def _count(times: Sequence[float], start: float, window_s: float) -> int:
     return bisect_left(times, start + window_s) - bisect_left(times, start)
 
 
-def _moments(windows: Iterable[tuple[int, float]]) -> tuple[float, float, float] | None:
-    """Mean, variance and how many windows there are, up to ten; None without one."""
+def _moments(windows: Iterable[tuple[int, float]], trust: float = 1.0) -> tuple[float, float, float] | None:
+    """Mean, variance and weight: how many windows there are, up to ten, times the trust; None without one."""
     kept = list(windows)
     if not kept:
         return None
     total = sum(w for _, w in kept)
     mean = sum(c * w for c, w in kept) / total
-    return mean, sum(w * (c - mean) ** 2 for c, w in kept) / total, float(min(10, len(kept)))
+    return mean, sum(w * (c - mean) ** 2 for c, w in kept) / total, trust * min(10, len(kept))
 
 
-def _mixed(parts: Sequence[tuple[float, float, float]], *, poisson_floor: bool) -> Demand:
-    """One count from several opinions of it: means by weight; the variance also has how much they differ."""
+def _mixed(parts: Sequence[tuple[float, float, float]]) -> Demand:
+    """One count from several opinions of it: means by weight; the variance also has how much they differ, and is at least a Poisson's."""
     if not parts:
         return Demand(0.0, 0.0)
     total = sum(w for *_, w in parts)
     mean = sum(m * w for m, _, w in parts) / total
     variance = sum(w * (v + (m - mean) ** 2) for m, v, w in parts) / total
-    return Demand(mean, max(variance, mean) if poisson_floor else variance)
+    return Demand(mean, max(variance, mean))
 
 
 def cost(demand: Demand, stock: int, miss: float, idle: float) -> float:

@@ -96,9 +96,11 @@ class Gathered:
         return _column([values.get(i, otherwise) for i in self.ids])
 
     def _agreed(self, resource: str) -> Column:
-        """[n]: lowered floors, of those whose tier of now allows it: one that was moved to another has that one's at once."""
-        may = np.asarray([t.may_reclaim for t in self.tiers], bool)
-        return np.where(may[self.tier], self._of(self.known.agreed.get(resource)), np.nan)
+        """[n]: lowered floors, of those whose tier of now allows it, and of shadow VMs: to these nobody promised anything."""
+        may = np.asarray([t.may_reclaim for t in self.tiers], bool)[self.tier]
+        if self.known.shadows:
+            may = may | np.asarray([i in self.known.shadows for i in self.ids], bool)
+        return np.where(may, self._of(self.known.agreed.get(resource)), np.nan)
 
     def _caps(self, resource: str) -> tuple[Column, Column, Column, tuple[str, ...]]:
         """Amount and end of each server's hard cap, and its reason as words."""

@@ -8,7 +8,9 @@ from foreshape_controller.config import Settings
 from foreshape_controller.loops.census import EVERY_S, Census
 from foreshape_controller.loops.clouding import CloudWatch
 from foreshape_controller.loops.joining import Joining
+from foreshape_controller.loops.pool import PoolWork
 from foreshape_controller.loops.reserve import Reservations
+from foreshape_controller.loops.sell import Selling
 from foreshape_controller.model.cloud import Right
 
 Job: TypeAlias = tuple[str, float, Callable[[float], object]]
@@ -26,9 +28,13 @@ class CloudWork:
     rights: Callable[[], tuple[Right, ...]]
     """Looks which of its rights the controller has; sends requests that change nothing."""
     reservations: Reservations
+    selling: Selling
+    pools: PoolWork
 
     def jobs(self) -> Iterator[Job]:
         """What the scheduler has to run."""
         yield "cloud", self.settings.cloud.interval_s, self.watch.run_once
         yield "census", EVERY_S, self.census.run_once
         yield "reservations", self.settings.reservations.interval_s, self.reservations.run_once
+        yield "pools", self.settings.pools.interval_s, self.pools.run_once
+        yield "sell", self.settings.sell.interval_s, self.selling.run_once

@@ -134,6 +134,8 @@ class Sources:
     """By resource: servers whose use left its habits."""
     last_shrunk: Callable[[float], Mapping[str, Mapping[str, float]]] = lambda _since: {}
     """By resource and server: when it was last shrunk, of those shrunk since then."""
+    shadows: Callable[[float], frozenset[str]] = lambda _now: frozenset()
+    """Servers that wait in a pool: they are squeezed first."""
     under_way: Callable[[float], Mapping[str, Mapping[str, float]]] = lambda _now: {}
     """By resource and server: what it was ordered to have, of which nobody told yet what came of it."""
 
@@ -216,6 +218,7 @@ class PlanLoop:
             anomalous=asked.anomalous(now),
             last_shrunk=self._shrunk(tiers, now),
             under_way=asked.under_way(now),
+            shadows=asked.shadows(now),
             groups=ahead.groups,
             group_forecasts=ahead.whole,
         )

@@ -16,6 +16,8 @@ from foreshape_controller.store import tables
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.schema import decisions, plan_tables, plans
 
+CLAIM = "claim-"
+"""Names of plans for one server that was claimed from a pool begin so: no plan of the cloud."""
 AT_ONCE = 20
 """Parts looked through in one statement."""
 
@@ -44,7 +46,8 @@ class Plans:
     def latest(self) -> Plan | None:
         """The newest plan, whole."""
         with self._db.read() as conn:
-            row = conn.execute(select(plans).order_by(plans.c.at.desc(), plans.c.plan).limit(1)).one_or_none()
+            whole = select(plans).where(plans.c.plan.not_like(f"{CLAIM}%"))
+            row = conn.execute(whole.order_by(plans.c.at.desc(), plans.c.plan).limit(1)).one_or_none()
             if row is None:
                 return None
             parts = conn.execute(select(plan_tables.c.data).where(plan_tables.c.plan == row.plan)).scalars().all()
@@ -76,7 +79,7 @@ class Plans:
 
     def tidy(self, conn: Connection, now: float, hold_s: float, acting_s: float) -> None:
         """Delete what is older than its retention. The newest plan stays whole."""
-        newest = select(plans.c.plan).order_by(plans.c.at.desc()).limit(1).scalar_subquery()
+        newest = select(plans.c.plan).where(plans.c.plan.not_like(f"{CLAIM}%")).order_by(plans.c.at.desc()).limit(1).scalar_subquery()
         for acting, kept in ((False, hold_s), (True, acting_s)):
             conn.execute(delete(decisions).where(decisions.c.acting == acting, decisions.c.at < now - kept, decisions.c.plan != newest))
         conn.execute(delete(plan_tables).where(plan_tables.c.at < now - hold_s, plan_tables.c.plan != newest))
