@@ -12,9 +12,6 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SOURCES := pyproject.toml constraints.txt
 PYTEST := $(BIN)/python -m pytest
-# The real beds have the machine to themselves: guests that wait for a processor would be judged for it.
-QUICK := tests/unit tests/contract tests/functional tests/simulation
-REAL := tests/integration
 
 .PHONY: help demo lab test test-fast lint format bench venv packages clean
 
@@ -30,11 +27,7 @@ lab: ## real hypervisors and real guests for three minutes; needs root
 	@$(BIN)/python devstack/lab/run.py
 
 test: packages $(VENV)/.dev ## lint and every tier of tests; a tier that cannot run here is named
-	@rc=0; \
-	$(MAKE) lint || { rc=1; echo "lint: FAILED"; }; \
-	$(PYTEST) -n logical --maxprocesses 4 --dist loadfile --durations=10 $(QUICK) || rc=1; \
-	$(PYTEST) --real-tiers --durations=10 $(REAL) || rc=1; \
-	exit $$rc
+	@$(BIN)/python tests/run.py
 
 test-fast: $(VENV)/.dev ## unit and contract tests only
 	@$(PYTEST) -q tests/unit tests/contract

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 TIERS = ("unit", "contract", "functional", "simulation", "integration")
 REAL_TIERS = frozenset({"integration"})
@@ -26,8 +26,9 @@ BED_TOOLS = ("libvirtd", "virsh", "qemu-system-x86_64", "ip", "busybox", "cpio",
 """Programs that the bed of real hypervisors is made of; the packages stand in devstack/packages.txt."""
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # nets of the tests are small: threads that wait for each other cost more than they bring
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.register_profile("default", deadline=None)
+UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # by the clock; these tests stand back for others
+settings.register_profile("ci", derandomize=True, **UNHURRIED)
+settings.register_profile("default", **UNHURRIED)
 settings.load_profile("ci" if IN_CI else "default")
 
 

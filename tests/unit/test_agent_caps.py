@@ -517,7 +517,7 @@ event = st.sampled_from(["cap", "cap", "lift", "down", "up", "restart", "reboot"
 
 
 @given(events=st.lists(st.tuples(event, st.sampled_from([40, 100, 250, 600])), max_size=14), own=st.sampled_from([0, 80, 300]))
-@settings(max_examples=min(LONG // 4, 400), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=min(LONG // 4, 400), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_whatever_happens_no_cap_outlives_its_end_and_none_loosens_what_was_set(
     events: list[tuple[str, int]], own: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -1,0 +1,98 @@
+"""tests/run.py, which is `make test`, tried on a small tree of its own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.functional
+
+RUN = Path(__file__).parents[1] / "run.py"
+TEST = "def test_it():\n    {}\n"
+SAYS_HOW_IT_RUNS = """\
+import os, pathlib
+def test_it():
+    pathlib.Path(__file__).with_suffix('.saw').write_text(f'{os.sched_getscheduler(0)} {pathlib.Path("/proc/self/autogroup").read_text()}')
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    shutil.copy(RUN, (tmp_path / "tests").mkdir() or tmp_path / "tests")
+    (tmp_path / "Makefile").write_text("lint:\n\t@echo all is neat\n")
+    for tier in ("unit", "contract", "simulation", "functional", "integration"):
+        (tmp_path / "tests" / tier).mkdir()
+        (tmp_path / f"tests/{tier}/test_{tier}.py").write_text(TEST.format("pass"))
+    (tmp_path / "conftest.py").write_text("def pytest_addoption(parser):\n    parser.addoption('--real-tiers', action='store_true')\n")
+    return tmp_path
+
+
+@pytest.fixture
+def start(tree: Path) -> Iterator[object]:
+    begun = []
+
+    def start() -> "subprocess.Popen[str]":
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "CI", "MAKE"))}
+        environment |= {
+            "PYTEST_XDIST_AUTO_NUM_WORKERS": "0",
+            "PYTEST_ADDOPTS": "-p no:hypothesispytest -p no:cacheprovider",
+        }  # half the time
+        command = [sys.executable, tree / "tests/run.py"]
+        pipe = subprocess.PIPE
+        begun.append(subprocess.Popen(command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True))
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.wait()
+
+
+def test_every_stage_is_run_and_told_with_its_time(tree, start):
+    (tree / "tests/simulation/test_simulation.py").write_text(SAYS_HOW_IT_RUNS)
+    process = start()
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    for stage in ("functional", "real beds", "lint", "computing"):
+        assert f"{stage}: ok after 0:" in said
+    assert "all is neat" in said
+    assert said.index("real beds: ok") < said.index("meanwhile") < said.index("computing: ok")
+    assert said.splitlines()[-1].startswith("== ok, 0:")
+    policy = (tree / "tests/simulation/test_simulation.saw").read_text().split()
+    assert int(policy[0]) == os.SCHED_IDLE, "what only computes stands back"
+
+
+@pytest.mark.parametrize("tier", ["functional", "unit"])
+def test_one_failure_anywhere_fails_the_whole_and_the_rest_still_runs(tree, start, tier):
+    (tree / f"tests/{tier}/test_{tier}.py").write_text(TEST.format("assert False"))
+    process = start()
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert said.count(": FAILED after") == 1
+    assert said.count(": ok after") == 3
+    assert said.splitlines()[-1].startswith("== FAILED")
+
+
+def test_an_interrupt_ends_everything_and_what_was_going_on_is_told(tree, start):
+    mark = tree / "begun"
+    waits = f"import pathlib, time; pathlib.Path({str(mark)!r} + __name__).touch(); time.sleep(100)"
+    for tier in ("unit", "functional"):
+        (tree / f"tests/{tier}/test_{tier}.py").write_text(TEST.format(waits))
+    process = start()
+    deadline = time.monotonic() + 60
+    while len(list(tree.glob("begun*"))) < 2:
+        assert time.monotonic() < deadline, "both are at work"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert "all is neat" in said, "what had been said behind"
+    left = subprocess.run(["pgrep", "-f", str(tree)], check=False, capture_output=True, text=True).stdout.split()
+    assert not left, "both lines have ended"
