@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Protocol
-from uuid import uuid4
 
 import msgspec
 import structlog
@@ -24,6 +23,7 @@ from foreshape_controller.model.cloud import CloudHost, Inventory
 from foreshape_controller.model.forecast import Forecast
 from foreshape_controller.model.need import Need
 from foreshape_controller.model.sale import CLASS_OF, OVERWRITTEN, WRITING, Room, Sale, SaleMove, SaleStop, same
+from foreshape_wire.ids import new_id
 from foreshape_wire.order import Mode
 
 _log = structlog.get_logger("foreshape.sell")
@@ -194,7 +194,7 @@ class Selling:
     def _write(self, sale: Sale, now: float) -> Sale:
         """The intent, then the write, then what came of it."""
         move = SaleMove(
-            id=f"sale-{uuid4().hex[:16]}",
+            id=new_id("sale"),
             at=now,
             host=sale.host,
             resource=sale.resource,

@@ -3,7 +3,7 @@
 Comes after the plan is in the journal, and holds no truth: all of it is said again by the next plan.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -58,9 +58,13 @@ class ShortageStore(Protocol):
 class Shortage:
     """Listens to the plan loop."""
 
-    def __init__(self, store: ShortageStore, holds_s: float) -> None:
-        """``holds_s``: how long a share binds an agent that hears nothing more, and a need stays open that no plan names."""
+    def __init__(self, store: ShortageStore, holds_s: float, elsewhere: Callable[[float], Sequence[Need]] = lambda now: ()) -> None:
+        """``holds_s``: how long a share binds an agent that hears nothing more, and a need stays open that no plan names.
+
+        ``elsewhere``: needs that others than the plan know of; what the plan says of the same host and resource wins.
+        """
         self._store = store
+        self._elsewhere = elsewhere
         self._holds_s = holds_s
         self._told: Mapping[Key, float] = {}
         """What the last plan took, so that an order that is still under way counts once."""
@@ -102,7 +106,7 @@ class Shortage:
 
     def _call(self, plan: Plan, view: ClusterView) -> None:
         known = {(k.need.host, k.need.resource) for k in self._store.needs.open()}
-        seen = {(n.host, n.resource): n for n in plan.needs}
+        seen = {(n.host, n.resource): n for n in (*self._elsewhere(plan.at), *plan.needs)}
         self._named = {key: plan.at if key in seen else self._named.get(key, plan.at) for key in known | seen.keys()}
         hosts: set[str] = {h.name for h in view.hosts}
         gone = {k: _why(hosts, k) for k in known - seen.keys() if k[0] not in hosts or plan.at - self._named[k] >= self._holds_s}
