@@ -105,6 +105,11 @@ class World:
             self.emulator.boot(host, vcpus=min(16, free), ram=64)
             free -= 16
 
+    def cloud_loses(self, consumer: str) -> None:
+        """As an operator's ``nova-manage placement audit --delete`` does."""
+        with self.emulator.lock:
+            self.emulator.placement.consumers.pop(consumer)
+
     def fails(self, pattern: str, kind: str = "status", **how: Any) -> Fault:
         """The next requests that match go wrong."""
         fault = Fault(pattern, kind, **how)

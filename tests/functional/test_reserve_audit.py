@@ -1,0 +1,391 @@
+"""The journal and Placement are compared: what is missing is held again, what is nobody's goes, whoever died is continued."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloud_emulator import PROJECT, USER
+from foreshape_controller.cloud.call import Service
+from foreshape_controller.errors import CloudError
+from foreshape_controller.model.cloud import LOCKED_OUT, RESERVATION
+from foreshape_controller.model.reservation import State
+from foreshape_controller.store.engine import Database
+from foreshape_wire.order import Mode
+from reserve_support import Killed, World, world
+
+pytestmark = pytest.mark.functional
+
+GRACE_S = 600.0
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path, orphan_grace_s=GRACE_S, audit_every_s=300.0) as made:
+        yield made
+
+
+def orphan(here: World, host: str = "node03") -> str:
+    """A consumer of ours that no journal knows."""
+    consumer = "0f0f0f0f-0000-4000-8000-000000000001"
+    held = {here.provider(host): {"VCPU": 1}}
+    here.cloud.placement.put_allocation(consumer, held, generation=None, type=RESERVATION, project=PROJECT, user=USER)
+    return consumer
+
+
+# -- owned, and missing
+
+
+def test_all_in_order_costs_one_request_for_each_host(here: World) -> None:
+    here.hold(count=5)
+    here.emulator.requests.clear()
+    found = here.reservations.audit(here.at)
+    assert (found.slots, found.in_order, found.clean) == (5, 5, True)
+    assert [r.rsplit(" ", 2)[1].rsplit("/", 1)[1] for r in here.emulator.requests] == ["allocations", "usages"]
+
+
+def test_an_operators_audit_delete_is_made_good(here: World) -> None:
+    held = here.hold(count=3)
+    here.emulator.nova.placement.consumers.clear()
+    found = here.reservations.audit(here.at)
+    assert (found.held_again, found.lost) == (3, 0)
+    assert set(here.ours("node02")) == {s.consumer for s in held.slots}
+    assert here.reservations.audit(here.at).clean
+
+
+def test_what_was_deleted_and_taken_by_others_is_lost_loudly(here: World, capsys: pytest.CaptureFixture[str]) -> None:
+    held = here.hold()
+    here.emulator.placement.consumers.clear()
+    here.fill("node02", leave=2)
+    assert here.reservations.audit(here.at).lost == 1
+    assert here.reservations.find(held.id).state is State.LOST
+    assert "reservation lost" in capsys.readouterr().out
+    assert here.ours() == {}
+
+
+def test_of_several_the_rest_stays_and_the_lost_one_comes_back_with_room(here: World) -> None:
+    held = here.hold(count=3)
+    del here.emulator.placement.consumers[held.slots[1].consumer]
+    here.fill("node02")
+    here.reservations.audit(here.at)
+    assert (here.reservations.find(held.id).state, len(here.ours())) == (State.HELD, 2)
+    here.emulator.nova.delete(next(iter(here.emulator.nova.servers)))
+    here.reservations.audit(here.at)
+    assert len(here.ours()) == 3
+
+
+def test_wrong_amounts_and_wrong_hosts_are_put_right(here: World) -> None:
+    held = here.hold(count=2)
+    first, second = (here.emulator.placement.consumers[s.consumer] for s in held.slots)
+    first.held = {here.provider("node02"): {"VCPU": 1}}
+    second.held = {here.provider("node03"): {"VCPU": 4, "MEMORY_MB": 4096}}
+    assert here.reservations.audit(here.at).held_again == 2
+    assert list(here.ours("node02").values()) == [{"VCPU": 4, "MEMORY_MB": 4096}] * 2
+    assert here.ours("node03") == {}
+
+
+def test_wrong_amounts_without_room_for_the_right_ones_leave_nothing_behind(here: World) -> None:
+    held = here.hold()
+    here.emulator.placement.consumers[held.slots[0].consumer].held = {here.provider("node02"): {"VCPU": 1}}
+    here.fill("node02")
+    here.reservations.audit(here.at)
+    assert here.reservations.find(held.id).state is State.LOST
+    assert here.ours() == {}
+
+
+def test_a_host_that_vanished_from_nova_loses_what_was_held_there(here: World) -> None:
+    held, other = here.hold(count=2), here.hold(host="node01")
+    del here.emulator.nova.hosts["node02"]
+    here.later(300)
+    assert here.reservations.find(held.id).state is State.LOST
+    assert set(here.ours()) == {other.slots[0].consumer}
+
+
+def test_a_provider_that_is_gone_too_is_no_obstacle(here: World) -> None:
+    held = here.hold()
+    provider = here.provider("node02")
+    del here.emulator.nova.hosts["node02"]
+    here.emulator.placement.consumers.clear()
+    del here.emulator.placement.providers[provider]
+    here.later(300)
+    assert here.reservations.find(held.id).state is State.LOST
+
+
+def test_one_host_without_an_answer_does_not_stop_the_others(here: World) -> None:
+    lost, held = here.hold(), here.hold(host="node01")
+    here.emulator.placement.consumers.clear()
+    here.fails(f"{here.provider('node02')}/allocations", status=500, times=99)
+    found = here.reservations.audit(here.at)
+    assert (found.held_again, len(found.problems)) == (1, 1)
+    assert set(here.ours()) == {held.slots[0].consumer}
+    here.emulator.faults.clear()
+    here.reservations.audit(here.at)
+    assert set(here.ours()) == {lost.slots[0].consumer, held.slots[0].consumer}
+
+
+def test_stopped_it_tells_what_is_missing_and_takes_nothing(here: World) -> None:
+    held = here.hold()
+    here.emulator.placement.consumers.clear()
+    here.store.modes.stop("cloud", "a test", here.at)
+    here.reservations.audit(here.at)
+    here.later(400)
+    assert here.ours() == {}
+    assert here.reservations.find(held.id).state is State.HELD
+    here.store.modes.resume("cloud", "a test", here.at)
+    here.later(400)
+    assert len(here.ours()) == 1
+
+
+# -- ours, and nobody's
+
+
+def test_what_nobody_owns_is_deleted_after_its_grace_and_not_before(here: World) -> None:
+    held, stray = here.hold(), orphan(here)
+    first = here.reservations.audit(here.at)
+    assert (first.orphans, first.deleted) == (1, 0)
+    here.later(GRACE_S - 1)
+    assert stray in here.ours()
+    here.later(301)
+    assert set(here.ours()) == {held.slots[0].consumer}
+    assert here.store.reservations.writes()[0].subject == stray
+
+
+def test_servers_and_reservations_of_other_projects_are_left_alone(here: World) -> None:
+    server = here.emulator.boot("node03")
+    theirs = "0f0f0f0f-0000-4000-8000-000000000002"
+    held = {here.provider("node03"): {"VCPU": 1}}
+    here.cloud.placement.put_allocation(theirs, held, generation=None, type=RESERVATION, project="another", user=USER)
+    orphan(here)
+    here.reservations.audit(here.at)
+    here.later(GRACE_S + 1)
+    assert set(here.ours()) == {theirs}
+    assert server in here.emulator.placement.consumers
+
+
+def test_in_advise_nothing_of_placement_is_changed(tmp_path: Path) -> None:
+    with world(tmp_path, Mode.ADVISE) as here:
+        stray = orphan(here)
+        here.reservations.audit(here.at)
+        here.later(10_000)
+        assert set(here.ours()) == {stray}
+        assert not here.asked("DELETE")
+
+
+def test_a_clock_that_jumps_back_ends_nothing_and_deletes_nothing(here: World) -> None:
+    held, stray = here.hold(), orphan(here)
+    here.reservations.audit(here.at)
+    here.later(-7200)
+    assert set(here.ours()) == {stray, held.slots[0].consumer}
+    here.later(GRACE_S + 1)
+    assert set(here.ours()) == {held.slots[0].consumer}
+
+
+# -- time
+
+
+def test_what_expired_while_we_were_down_is_given_back_at_start(here: World) -> None:
+    held = here.hold(until=here.at + 60)
+    here.at += 3600
+    here.restart()
+    here.reservations.run_once(here.at)
+    assert here.reservations.find(held.id).state is State.EXPIRED
+    assert here.ours() == {}
+
+
+def test_without_an_answer_it_expires_as_soon_as_there_is_one(here: World) -> None:
+    held = here.hold(until=here.at + 60)
+    here.fails("DELETE /allocations", status=503, times=99)
+    here.later(61)
+    assert here.reservations.find(held.id).state is State.HELD
+    here.emulator.faults.clear()
+    here.later(30)
+    assert here.reservations.find(held.id).state is State.EXPIRED
+    assert here.ours() == {}
+
+
+def test_a_planned_one_is_held_from_its_lead_on_and_tried_again_while_it_lasts(here: World) -> None:
+    planned = here.reservations.plan(here.wish(starts=here.at + 1000), here.at)
+    here.fill("node02")
+    here.later(600)
+    assert not here.asked("PUT /allocations")
+    here.later(101)
+    assert here.reservations.find(planned.id).state is State.PLANNED
+    assert "capacity" in here.reservations.find(planned.id).said
+    here.emulator.nova.delete(next(iter(here.emulator.nova.servers)))
+    here.later(30)
+    assert here.reservations.find(planned.id).state is State.HELD
+
+
+def test_in_advise_a_planned_one_says_what_would_be_done(tmp_path: Path) -> None:
+    with world(tmp_path, Mode.ADVISE) as here:
+        planned = here.reservations.plan(here.wish(), here.at)
+        here.later(1)
+        assert here.reservations.find(planned.id).said == (
+            "planned: would hold 4096 MEMORY_MB, 4 VCPU on node02 now; the mode there is advise, not act"
+        )
+        assert here.ours() == {}
+
+
+# -- whoever dies
+
+
+class Death:
+    """The process dies before or after that request to a service which changes something; after it nobody does anything."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool) -> None:
+        self.count, self.dead = 0, False
+        ask, write = Service.ask, Database.write
+
+        def asking(service: Service, method: str, path: str, **how: object) -> object:
+            self.count += method != "GET"
+            self.live()
+            mine = method != "GET" and self.count == number
+            self.dead = mine and before
+            self.live()
+            answer = ask(service, method, path, **how)  # type: ignore[arg-type]
+            self.dead = mine
+            self.live()
+            return answer
+
+        def writing(database: Database) -> object:
+            self.live()
+            return write(database)
+
+        monkeypatch.setattr(Service, "ask", asking)
+        monkeypatch.setattr(Database, "write", writing)
+
+    def live(self) -> None:
+        if self.dead:
+            raise Killed
+
+
+def a_life(here: World, server: str, ordered: list[str]) -> None:
+    """Two slots held (1), one lost and held again (2), handed over: lock (3), two deletions (4, 5), order (6), unlock (7)."""
+    held = here.hold(owner="migration:m1", count=2)
+    here.cloud_loses(held.slots[0].consumer)
+    here.reservations.audit(here.at)
+    ordered.append(held.id)
+    here.reservations.hand_over(held.id, lambda: here.cloud.nova.live_migrate(server, "node02", force=True), here.at, force=True)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("number", range(1, 8))
+def test_whoever_dies_at_any_write_leaves_nothing_orphaned_and_no_lock(
+    here: World, monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool
+) -> None:
+    server, ordered = here.emulator.boot("node01"), list[str]()
+    with monkeypatch.context() as patched:
+        death = Death(patched, number, before=before)
+        with pytest.raises(Killed):
+            a_life(here, server, ordered)
+        assert death.count == number
+    here.restart()
+    here.later(1)
+    found = here.reservations.audit(here.at)
+    assert not here.locked()
+    assert found.problems == ()
+    owned = {s.consumer for r in here.reservations.open() for s in r.slots if r.held}
+    assert set(here.ours()) == owned
+    if ordered and number > 3:
+        assert here.reservations.find(ordered[0]).state is State.HANDED_OVER
+        assert owned == set()
+    for left in here.reservations.of_owner("migration:m1"):
+        here.reservations.release(left.id, "over", here.at)
+    assert here.ours() == {}
+
+
+def test_a_lock_left_behind_is_lifted_but_not_one_of_a_host_that_was_disabled_since(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for disabled in (False, True):
+        held = here.hold()
+
+        def dies() -> None:
+            raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(here.reservations.lockout), "_leave", lambda *_: None)
+            with pytest.raises(Killed):
+                here.reservations.hand_over(held.id, dies, here.at, force=True)
+        assert here.locked()
+        if disabled:
+            here.cloud.nova.disable(here.cloud.nova.find_service("node02").id, "maintenance")
+        here.restart()
+        assert here.reservations.audit(here.at).lifted == 1
+        assert here.locked() is disabled
+        assert here.store.reservations.locks() == {}
+
+
+def test_a_trait_that_an_operator_set_is_never_lifted(here: World) -> None:
+    here.cloud.placement.add_trait(here.provider(), LOCKED_OUT)
+    held = here.hold()
+    here.reservations.hand_over(held.id, lambda: None, here.at, force=True)
+    here.restart()
+    here.reservations.audit(here.at)
+    assert here.locked()
+
+
+def test_a_lock_that_cannot_be_lifted_now_is_lifted_later(here: World) -> None:
+    held = here.hold()
+
+    def order() -> None:
+        here.fails("PUT /resource_providers/.*/traits", status=503, times=99)
+
+    here.reservations.hand_over(held.id, order, here.at, force=True)
+    assert here.locked()
+    here.emulator.faults.clear()
+    here.later(30)
+    assert not here.locked()
+
+
+# -- a cloud that is not well
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "storm", "times": 3},
+        {"kind": "slow", "seconds": 0.5},
+        {"kind": "drop"},
+        {"kind": "lost"},
+        {"kind": "status", "status": 503},
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 409},
+    ],
+    ids=lambda f: f"{f['kind']}{f.get('status', '')}",
+)
+@pytest.mark.parametrize("pattern", ["/allocations", "/traits", "placement (PUT|POST|DELETE)"])
+def test_a_fault_of_placement_leaves_journal_and_placement_agreed(here: World, fault: dict[str, object], pattern: str) -> None:
+    here.fails(pattern, **{"times": 2, **fault})  # type: ignore[arg-type]
+    try:
+        held = here.hold(count=2)
+        here.reservations.hand_over(held.id, lambda: None, here.at, force=True)
+        here.reservations.release(held.id, "over", here.at)
+    except CloudError:
+        pass
+    here.emulator.faults.clear()
+    here.later(301)
+    owned = {s.consumer for r in here.reservations.open() for s in r.slots}
+    assert set(here.ours()) == owned
+    assert not here.locked()
+    assert here.reservations.audit(here.at).clean
+
+
+@pytest.mark.parametrize("broken", ["endpoint", "keystone"])
+def test_without_placement_or_keystone_nothing_is_forgotten(here: World, broken: str) -> None:
+    held = here.hold(until=here.at + 60)
+    if broken == "endpoint":
+        here.emulator.without.add("placement")
+        here.emulator.expire_tokens()
+    else:
+        here.emulator.expire_tokens()
+        here.fails("identity POST /auth/tokens", status=401, times=999)
+    found = here.reservations.audit(here.at)
+    assert found.problems
+    assert not found.clean
+    here.reservations.run_once(here.at + 61)
+    here.emulator.without.clear()
+    here.emulator.faults.clear()
+    here.emulator.expire_tokens()
+    here.restart()
+    here.later(61)
+    assert here.reservations.find(held.id).state is State.EXPIRED
+    assert here.ours() == {}
