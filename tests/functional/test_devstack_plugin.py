@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from string import Template
 
 import pytest
 import yaml
@@ -303,6 +304,58 @@ def test_a_second_node_without_any_token_says_what_to_set(tmp_path: Path) -> Non
     assert done.returncode != 0
     assert "set FORESHAPE_ADMIN_TOKEN in local.conf of both nodes" in done.stderr
     assert "'foreshape agent enroll node1' prints on the first" in done.stderr
+
+
+# -- the guide
+
+
+def guide() -> str:
+    return (PLUGIN / "README.md").read_text()
+
+
+def examples() -> list[dict[str, str]]:
+    """The guide's local.conf files, their own references resolved."""
+    found = []
+    for block in re.findall(r"    \[\[local\|localrc\]\]\n((?:    .+\n)+)", guide()):
+        values: dict[str, str] = {}
+        for name, value in re.findall(r"^ +(\w+)=(.*)$", block, re.MULTILINE):
+            values[name] = Template(value).substitute(values)
+        assert "enable_plugin foreshape https://" in block
+        found.append(values)
+    return found
+
+
+def test_the_guides_local_conf_for_one_node_works(tmp_path: Path) -> None:
+    node = Node(tmp_path, local=examples()[0])
+    node.stack()
+    assert node.running == {"foreshape-controller", "foreshape-agent"}
+
+
+def test_the_guides_local_conf_for_the_second_node_works(tmp_path: Path) -> None:
+    node = Node(tmp_path, local=examples()[1])
+    asked = named(node.stack(), "foreshape")
+    assert node.running == {"foreshape-agent"}
+    assert asked[0][:2] == ("--url", "http://192.168.42.11:8470")
+
+
+def test_the_guide_names_every_setting_and_no_other() -> None:
+    settings = re.findall(r"^(FORESHAPE_\w+)=(?:\$\{\1:-|\$\(trueorfalse)", (PLUGIN / "settings").read_text(), re.MULTILINE)
+    table = guide().split("## What may be set")[1].split("\n## ")[0]
+    assert set(re.findall(r"FORESHAPE_\w+", table)) == set(settings) | {"FORESHAPE_CONTROLLER_CONF", "FORESHAPE_AGENT_CONF"}
+
+
+def test_the_guides_options_in_local_conf_exist(tmp_path: Path) -> None:
+    """DevStack merges them after post-config."""
+    node = Node(tmp_path)
+    node.stack("install", "post-config")
+    merged = re.findall(r"\[\[post-config\|\$FORESHAPE_(\w+)_CONF\]\]\n((?:    .+\n)+)", guide())
+    assert len(merged) == 2
+    for program, text in merged:
+        file = node.conf / f"{program.lower()}.conf"
+        plain = re.sub(r"^    ", "", text, flags=re.MULTILINE)
+        file.write_text(plain if program == "CONTROLLER" else f"{plain}[controller]\ncontroller_url = http://127.0.0.1\n")
+    assert load_controller(node.conf / "controller.conf").plan.interval_s == 30
+    assert load_agent(node.conf / "agent.conf").interval_s == 5
 
 
 # -- rights
