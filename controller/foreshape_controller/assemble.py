@@ -19,6 +19,7 @@ from foreshape_controller.loops.joining import Joining
 from foreshape_controller.loops.pool import PoolTerms, PoolWork
 from foreshape_controller.loops.reserve import Reservations, ReserveTerms
 from foreshape_controller.loops.reserve_door import Door
+from foreshape_controller.loops.reserve_request import Requests
 from foreshape_controller.loops.sell import Selling, SellTerms
 from foreshape_controller.loops.shadowing import ShadowTerms
 from foreshape_controller.model.cloud import Right
@@ -56,13 +57,15 @@ def build(settings: Settings, store: Store, clock: Callable[[], float], door: "C
     watch = CloudWatch(lambda before: read(before=before), full_every_s=c.full_every_s, stale_after_s=c.stale_after_s, then=joining.take)
     acting = Acting(store)
     store.inventory.in_cloud = True
+    reservations = _reservations(settings, store, cloud, watch, acting)
     return CloudWork(
         settings=settings,
         watch=watch,
         joining=joining,
         census=Census(_doors(cloud)),
         rights=partial(_rights, cloud),
-        reservations=_reservations(settings, store, cloud, watch, acting),
+        reservations=reservations,
+        requests=Requests(reservations, cloud.nova.flavor, acting.why_not, settings.reservations.lead_s),
         selling=Selling(store, watch, cloud.placement, acting.why_not, _selling(settings)),
         pools=_pools(settings, store, cloud, watch, acting),
     )

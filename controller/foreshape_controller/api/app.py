@@ -11,7 +11,21 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from foreshape_controller import __doc__ as about
-from foreshape_controller.api import agents, caps, events, groups, needs, problems, proof, reclaims, stops, tiers, why, workloads
+from foreshape_controller.api import (
+    agents,
+    caps,
+    events,
+    groups,
+    needs,
+    problems,
+    proof,
+    reclaims,
+    reservations,
+    stops,
+    tiers,
+    why,
+    workloads,
+)
 from foreshape_controller.api.operators import ROUTER
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import ControllerError
@@ -47,6 +61,7 @@ def create_app(services: Services) -> Litestar:
             groups.ROUTER,
             needs.ROUTER,
             reclaims.ROUTER,
+            reservations.ROUTER,
             workloads.ROUTER,
             tiers.ROUTER,
             why.ROUTER,

@@ -36,6 +36,11 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.EnrolRefused: (403, "Not permitted"),
     errors.ModelError: (409, "Model not usable"),
     errors.Unavailable: (503, "Not available now"),
+    errors.Temporary: (503, "The cloud does not answer now"),
+    errors.Conflict: (409, "The cloud was changed meanwhile"),
+    errors.NoRoom: (409, "No room"),
+    errors.Gone: (404, "Not in the cloud"),
+    errors.Permanent: (409, "The cloud does not allow it"),
 }
 _HTTP_CODES = {404: "no_such_route", 405: "method_not_allowed", 413: "too_large", 401: "unauthenticated", 403: "forbidden", 400: "invalid"}
 

@@ -10,6 +10,7 @@ from foreshape_controller.loops.clouding import CloudWatch
 from foreshape_controller.loops.joining import Joining
 from foreshape_controller.loops.pool import PoolWork
 from foreshape_controller.loops.reserve import Reservations
+from foreshape_controller.loops.reserve_request import Requests
 from foreshape_controller.loops.sell import Selling
 from foreshape_controller.model.cloud import Right
 
@@ -28,6 +29,8 @@ class CloudWork:
     rights: Callable[[], tuple[Right, ...]]
     """Looks which of its rights the controller has; sends requests that change nothing."""
     reservations: Reservations
+    requests: Requests
+    """Reservations that people ask for."""
     selling: Selling
     pools: PoolWork
 

@@ -18,19 +18,19 @@ class Targets:
     def __init__(self, store: ReservationStore, placement: Placement, watch: Watch, may: May) -> None:
         self._store, self._placement, self._watch, self._may = store, placement, watch, may
 
-    def why_not(self, host: str, guest: Guest, now: float) -> str:
-        """Why a host is no target for a guest; empty: it is one. Raises CloudError."""
-        return self._against(self.host(host, now), guest, self._view(now), self._planned())
+    def why_not(self, host: str, guest: Guest, now: float, *, room: bool = True) -> str:
+        """Why a host is no target for a guest; empty: it is one. room: it must have room now. Raises CloudError."""
+        return self._against(self.host(host, now), guest, self._view(now), self._planned(), room=room)
 
-    def choose(self, guest: Guest, now: float, *, acts: bool = True) -> str:
-        """The host with most room left that passes every check; acts: and where we may act.
+    def choose(self, guest: Guest, now: float, *, acts: bool = True, room: bool = True) -> str:
+        """The host with most room left that passes every check; acts: and where we may act; room: now, not only later.
 
         Raises NoRoom, which names what spoke against each host.
         """
         view, planned = self._view(now), self._planned()
         against: dict[str, str] = {}
         for host in sorted(view.hosts.values(), key=_emptiest):
-            said = (acts and self._may(host.name)) or self._against(host, guest, view, planned)
+            said = (acts and self._may(host.name)) or self._against(host, guest, view, planned, room=room)
             if not said:
                 return host.name
             against[host.name] = said
@@ -65,8 +65,8 @@ class Targets:
             raise Temporary(f"nothing is reserved now: {said}")
         return view
 
-    def _against(self, host: CloudHost, guest: Guest, view: CloudView, planned: list[Planned]) -> str:
-        return why_not(host, guest, view, planned) or self._not_candidate(host, guest)
+    def _against(self, host: CloudHost, guest: Guest, view: CloudView, planned: list[Planned], *, room: bool) -> str:
+        return why_not(host, guest, view, planned, room=room) or (self._not_candidate(host, guest) if room else "")
 
     def _planned(self) -> list[Planned]:
         """Places promised to members of groups, also those that are handed over: Nova may not show them yet."""
