@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from foreshape_controller.config import Settings
 from foreshape_controller.decide.sell import SellRule, Terms
+from foreshape_controller.decide.tiers import BUILT_IN, Tiers
 from foreshape_controller.errors import ConfigError, Gone
 from foreshape_controller.loops.acting import Acting
 from foreshape_controller.loops.census import Census, Doors, Speaks
 from foreshape_controller.loops.clouding import CloudWatch
 from foreshape_controller.loops.cloudwork import CloudWork
 from foreshape_controller.loops.joining import Joining
+from foreshape_controller.loops.migrations import SIDE_BY_SIDE, migrations
 from foreshape_controller.loops.pool import PoolTerms, PoolWork
 from foreshape_controller.loops.reserve import Reservations, ReserveTerms
 from foreshape_controller.loops.reserve_door import Door
@@ -43,7 +45,13 @@ def connect(settings: Settings, name: str = "") -> "Cloud":
     return session.connect(access, call.Ways(pace=patience.Pace(c.requests_per_second, burst, time.monotonic, time.sleep)))
 
 
-def build(settings: Settings, store: Store, clock: Callable[[], float], door: "Cloud | None" = None) -> CloudWork | None:
+def build(
+    settings: Settings,
+    store: Store,
+    clock: Callable[[], float],
+    door: "Cloud | None" = None,
+    tiers: Callable[[], Tiers] = lambda: BUILT_IN,
+) -> CloudWork | None:
     """None where no cloud is configured. ``door``: one that is connected already, for tests. Raises ConfigError."""
     if not settings.cloud.enabled:
         store.cloud_servers.clear()  # of a cloud that was configured once
@@ -66,6 +74,7 @@ def build(settings: Settings, store: Store, clock: Callable[[], float], door: "C
         rights=partial(_rights, cloud),
         reservations=reservations,
         requests=Requests(reservations, cloud.nova.flavor, acting.why_not, settings.reservations.lead_s),
+        migrations=migrations(settings, store, cloud.nova, watch, reservations, tiers, workers=SIDE_BY_SIDE),
         selling=Selling(store, watch, cloud.placement, acting.why_not, _selling(settings)),
         pools=_pools(settings, store, cloud, watch, acting),
     )

@@ -39,6 +39,7 @@ from foreshape_controller.loops.joining import braked
 from foreshape_controller.loops.leads import LeadTimes
 from foreshape_controller.loops.learn import Learn
 from foreshape_controller.loops.looking import Terms
+from foreshape_controller.loops.migrate import leased
 from foreshape_controller.loops.notice import Notice
 from foreshape_controller.loops.plan import PlanLoop, PlanSettings, Sources
 from foreshape_controller.loops.policy import Policy
@@ -110,6 +111,7 @@ class Program:
         self.store.marks.tidy(now - s.feedback.kept_days * 86400.0)
         self.store.pools.tidy(now - s.pools.kept_days * 86400.0)
         self.store.sales.tidy(now - s.journal.acting_retention_days * 86400.0)
+        self.store.migrating.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.needs.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.transfers.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.journal.tidy(now, s.journal.hold_retention_h * 3600.0, s.journal.acting_retention_days * 86400.0)
@@ -144,11 +146,11 @@ def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Clo
     hooks = replace(hooks, observers=(*hooks.observers, learn.marking)) if learn and learn.marking else hooks
     foresight = Foresight(store, look, _of_plan(settings, ForesightSettings), segments=segments, classes=store.profiles.names, hooks=hooks)
     guard = Guard(store, GuardTerms.of(settings))
-    cloud = assemble.build(settings, store, clock, door)
+    cloud = assemble.build(settings, store, clock, door, policy.current)
     downgrade, warm = Downgrade(store.journal), Warm(store.pools)
     sources = Sources(
         tiers=policy.current,
-        halts=guard.halts,
+        halts=lambda view, now: {**guard.halts(view, now), **leased(store.migrating.moves.open())},
         brakes=braked(guard.brakes, cloud.watch) if cloud else guard.brakes,
         notes=policy.notes,
         headroom=store.headroom.all,

@@ -334,6 +334,9 @@ class NovaState:
 
     def _action(self, request: "Request", version: tuple[int, int], ident: str) -> tuple[int, Any]:
         server = self._server(ident)
+        if "os-resetState" in request.body:
+            server.status, server.task, server.updated = request.body["os-resetState"]["state"].upper(), None, self.now()
+            return 202, None
         if "os-migrateLive" not in request.body:
             raise Problem(400, f"There is no such action: {list(request.body)}")
         asked = request.body["os-migrateLive"]

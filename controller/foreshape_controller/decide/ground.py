@@ -36,7 +36,7 @@ def servers(read: Sequence[CloudServer], on: Hosts, peak: Numbers, price: Number
     return Servers(
         ids=tuple(server.id for server in read),
         host=np.array([index.get(server.host, -1) for server in read], np.int64),
-        size=_amounts([_size(server) for server in read]),
+        size=_amounts([list(claim(server).values()) for server in read]),
         peak=peak,
         price=price,
         zones=tuple(server.asked_az for server in read),
@@ -74,8 +74,8 @@ def _closed(host: CloudHost) -> str:
     return "it is locked for the scheduler" if LOCKED_OUT in host.traits else ""
 
 
-def _size(server: CloudServer) -> tuple[int, int, int]:
-    """What Nova claims for it in Placement: root disk only if it has one there, swap in whole GiB."""
+def claim(server: CloudServer) -> dict[str, int]:
+    """What Nova claims for it in Placement, by class: root disk only if it has one there, swap in whole GiB."""
     flavor = server.flavor
     root = flavor.disk if server.image else 0
-    return flavor.vcpus, flavor.ram, root + flavor.ephemeral + -(-flavor.swap // 1024)
+    return dict(zip(CLASSES, (flavor.vcpus, flavor.ram, root + flavor.ephemeral + -(-flavor.swap // 1024)), strict=True))

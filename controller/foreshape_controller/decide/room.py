@@ -241,6 +241,12 @@ class Ledger:
             allowed = left
         return allowed, "" if allowed.any() else "no target: of the other hosts " + ", ".join(fell or ["there is none"])
 
+    def obstacle(self, server: int, host: int) -> str:
+        """The first rule by which this very host may not take it; empty: it may."""
+        if self.ground.hosts.closed[host]:
+            return self.ground.hosts.closed[host]
+        return next((_singular(words) for passed, words in self._gates(server, np.inf) if not passed[host]), "")
+
     def _gates(self, server: int, below: float) -> list[tuple[Flags, str]]:
         s, hosts = self.ground.servers, self.ground.hosts
         size, limit = s.size[server], min(self.rule.full, below)
@@ -294,6 +300,12 @@ class Ledger:
             where = self.ground.servers.host[self.ground.members[group]]
             self._apart[group] = np.bincount(where[where >= 0], minlength=len(self.ground.hosts.names)).astype(np.int64)
         return self._apart[group]
+
+
+def _singular(words: str) -> str:
+    for many, one in (("are ", "is "), ("have ", "has "), ("hold or are ", "holds or is "), ("allow ", "allows "), ("their ", "its ")):
+        words = words.replace(many, one)
+    return f"it {words}"
 
 
 def _known(amounts: Numbers) -> Numbers:

@@ -1,10 +1,27 @@
 """Whether Foreshape may act in the cloud at a place now: the mode in force, and the guard's halts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from foreshape_controller.model.brakes import Halt
 from foreshape_wire.order import Mode
+
+BALANCER = "balancer"
+"""Kind of the halt for a second balancer: it holds back what is done by itself, not what a person asked for."""
+
+_asked: ContextVar[bool] = ContextVar("asked", default=False)
+
+
+@contextmanager
+def on_a_persons_word(asked: bool = True) -> Iterator[None]:
+    """Inside, what is done was asked for or approved by a person: mode advise allows it."""
+    token = _asked.set(asked)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
 
 
 class _Modes(Protocol):
@@ -33,9 +50,10 @@ class Acting:
 
     def why_not(self, host: str, project: str = "", server: str = "") -> str:
         """Why nothing may be taken, ordered or booted there; empty: it may."""
-        mode = self._store.modes.effective(host, project, server)
-        if mode is not Mode.ACT:
+        mode, asked = self._store.modes.effective(host, project, server), _asked.get()
+        if mode is Mode.OBSERVE or (mode is Mode.ADVISE and not asked):
             return f"the mode there is {mode.value}, not act"
         scopes = {"cloud", f"host:{host}", f"server:{server}"}
-        halted = next((h for h in self._store.halts.all() if h.active and h.scope in scopes), None)
+        halts = (h for h in self._store.halts.all() if h.active and not (asked and h.kind == BALANCER))
+        halted = next((h for h in halts if h.scope in scopes), None)
         return f"{halted.scope} is halted: {halted.reason}" if halted else ""

@@ -8,6 +8,7 @@ from foreshape_controller.config import Settings
 from foreshape_controller.loops.census import EVERY_S, Census
 from foreshape_controller.loops.clouding import CloudWatch
 from foreshape_controller.loops.joining import Joining
+from foreshape_controller.loops.migrations import Migrations
 from foreshape_controller.loops.pool import PoolWork
 from foreshape_controller.loops.reserve import Reservations
 from foreshape_controller.loops.reserve_request import Requests
@@ -31,6 +32,7 @@ class CloudWork:
     reservations: Reservations
     requests: Requests
     """Reservations that people ask for."""
+    migrations: Migrations
     selling: Selling
     pools: PoolWork
 
@@ -39,5 +41,6 @@ class CloudWork:
         yield "cloud", self.settings.cloud.interval_s, self.watch.run_once
         yield "census", EVERY_S, self.census.run_once
         yield "reservations", self.settings.reservations.interval_s, self.reservations.run_once
+        yield "migrations", self.settings.migrations.interval_s, self.migrations.coordinator.run_once
         yield "pools", self.settings.pools.interval_s, self.pools.run_once
         yield "sell", self.settings.sell.interval_s, self.selling.run_once

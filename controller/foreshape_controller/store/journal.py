@@ -50,8 +50,15 @@ class Journal:
             self._wishes.fold(conn, plan.at, PLANNED, _wished(plan))
             self._wishes.fold(conn, plan.at, AHEAD, _made_ahead(plan))
             _write_floors(conn, plan)
-            replaced = sum(_write_order(conn, order, decided[order.server], plan.at) for order in new)
+            replaced = sum(_write_order(conn, o, decided[o.server].host, _changes(o, decided[o.server]), plan.at) for o in new)
             self._add(conn, {"orders": len(new), "orders_superseded": replaced, **_counted(plan)})
+
+    def again(self, order: Order, host: str, has: tuple[float, float], now: float) -> None:
+        """Write an order that repeats what was proven before: no plan decided it. ``has``: cores and MiB that the server has now."""
+        changes = (order.cpu.cores - has[0] if order.cpu else None, order.memory.mib - has[1] if order.memory else None)
+        with self._db.write() as conn:
+            replaced = _write_order(conn, order, host, changes, now)
+            self._add(conn, {"orders": 1, "orders_superseded": replaced})
 
     def settle(self, told: Iterable[Outcome], now: float, host: str | None = None) -> None:
         """Fold outcomes into their orders (``settle_in``), in a transaction of its own."""
@@ -272,21 +279,20 @@ def _changes(order: Order, decision: Decision) -> tuple[float | None, float | No
     return cpu, None if order.memory is None else order.memory.mib - decision.memory.allocation
 
 
-def _write_order(conn: Connection, order: Order, decision: Decision, now: float) -> int:
-    """Open an order; returns how many it superseded (none or one)."""
+def _write_order(conn: Connection, order: Order, host: str, changes: tuple[float | None, float | None], now: float) -> int:
+    """Open an order; returns how many it superseded (none or one). ``changes``: cores and MiB more than the server has."""
     open_one = (orders.c.server == order.server, orders.c.status == Status.OPEN.value)
     replaced = conn.execute(update(orders).where(*open_one).values(status=Status.SUPERSEDED.value, closed_at=now)).rowcount
-    cpu, memory = _changes(order, decision)
     row = {
         "order": order.order,
         "plan": order.plan,
         "server": order.server,
-        "host": decision.host,
+        "host": host,
         "status": begin(order).status.value,
         "issued_at": order.issued_at,
         "expires_at": order.expires_at,
-        "cpu_change": cpu,
-        "memory_change": memory,
+        "cpu_change": changes[0],
+        "memory_change": changes[1],
         "data": _json.encode(order),
     }
     conn.execute(insert(orders), row)

@@ -5,6 +5,7 @@ from foreshape_controller.store.engine import Database
 from foreshape_controller.store.learnt import Learnt
 from foreshape_controller.store.moves import Moves
 from foreshape_controller.store.proposals import Proposals
+from foreshape_controller.store.sightings import Sightings
 
 
 class Migrating:
@@ -15,6 +16,7 @@ class Migrating:
         self.proposals = Proposals(db)
         self.drains = Drains(db)
         self.learnt = Learnt(db)
+        self.sightings = Sightings(db)
 
     def tidy(self, before: float) -> None:
         """Forget what ended before."""

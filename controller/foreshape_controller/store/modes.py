@@ -125,6 +125,11 @@ class Modes:
         with self._db.read() as conn:
             return self.levels(conn).effective(host, project, server)
 
+    def now(self) -> Levels:
+        """All modes, for whoever asks about many servers."""
+        with self._db.read() as conn:
+            return self.levels(conn)
+
     def levels(self, conn: Connection) -> Levels:
         """All modes, inside the caller's snapshot."""
         return Levels({r.scope: Mode(r.mode) for r in conn.execute(select(modes.c.scope, modes.c.mode))}, self._default)

@@ -1,0 +1,80 @@
+"""Reads everything that migrations are decided by, at one instant; what costs much is read again only when it can have changed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from foreshape_controller.decide.room import Ground
+from foreshape_controller.decide.tiers import Tiers
+from foreshape_controller.loops.foreigners import Foreigners
+from foreshape_controller.loops.scout import Scout
+from foreshape_controller.loops.surroundings import Facts, Surroundings, Watch, terms_of
+from foreshape_controller.model.server import ClusterView
+
+AGENTS_S = 10.0
+"""Agents report about as often."""
+
+PAST_S = 2 * 86400.0
+"""How far back migrations of a server are looked at: its longest rest, and migrations in a row before it."""
+
+
+class Gathering:
+    """Called with the time. Safe from one thread at a time."""
+
+    def __init__(  # noqa: PLR0913  each is asked for something else
+        self,
+        store: Any,
+        watch: Watch,
+        scout: Scout,
+        tiers: Callable[[], Tiers],
+        foreigners: Foreigners,
+        *,
+        full: float,
+        hold_s: float,
+    ) -> None:
+        self._store, self._watch, self._scout, self._tiers, self._foreigners = store, watch, scout, tiers, foreigners
+        self._full, self._hold_s = full, hold_s
+        self._agents: tuple[ClusterView, Mapping[str, float]] | None = None
+        self._base: tuple[tuple[object, ...], Ground] | None = None
+
+    def __call__(self, now: float) -> Surroundings | None:
+        """Everything as it is now; None: the cloud was not read yet."""
+        cloud = self._watch.view()
+        if cloud is None:
+            return None
+        agents, weights = self._of_agents(now)
+        store, kept = self._store, self._store.migrating
+        ended = kept.moves.list(now - PAST_S)
+        facts = Facts(
+            now=now,
+            cloud=cloud,
+            blind=self._watch.why_not(now),
+            agents=agents,
+            rows=tuple(r for r in reversed(ended) if not r.over),
+            proposals=kept.proposals.waiting(),
+            drains=kept.drains.open(),
+            needs=store.needs.open(),
+            halts=store.halts.all(),
+            levels=store.modes.now(),
+            past=tuple(r for r in ended if r.over),
+            arrived=self._foreigners.arrived,
+            dirty=kept.learnt.of("dirty"),
+            factors=kept.learnt.of("link"),
+            weights=weights,
+        )
+        return Surroundings(facts, self._scout, self._ground(facts), full=self._full, hold_s=self._hold_s)
+
+    def _of_agents(self, now: float) -> tuple[ClusterView, Mapping[str, float]]:
+        """What agents report, and the weights of the servers' tiers."""
+        if self._agents is None or not 0 <= now - self._agents[0].at < AGENTS_S:
+            view: ClusterView = self._store.inventory.view(now)
+            policy = self._tiers()
+            tiers = {str(s.id): policy.of(s) for s in view.servers}
+            self._agents = view, {s: t.weight * t.criticality for s, t in tiers.items()}
+        return self._agents
+
+    def _ground(self, facts: Facts) -> Ground:
+        """Made anew when the cloud, the agents' view or the drains are others."""
+        key = (facts.cloud, facts.agents, tuple(d.id for d in facts.drains))
+        if self._base is None or any(a is not b for a, b in zip(key[:2], self._base[0][:2], strict=True)) or key[2] != self._base[0][2]:
+            self._base = key, self._scout.ground(facts.cloud, facts.agents, terms_of(facts))
+        return self._base[1]

@@ -1,0 +1,235 @@
+"""After a migration: the server's shape as it was, and what a failed attempt left behind put right.
+
+Nova 32 to 34 leave a server in ERROR whose aborted migration did it no harm: its guest runs on. An operator would look whether it runs,
+and reset its state; so do we, where the agent of its host reports it running now.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from foreshape_controller.loops.witness import SILENT_S
+from foreshape_controller.model.answers import OrderAnswer
+from foreshape_controller.model.cloud import CloudServer
+from foreshape_controller.model.migration import Event, Happened
+from foreshape_controller.model.moving import Moving, Shape
+from foreshape_wire.ids import CauseId, OrderId, PlanId, ServerId, new_id
+from foreshape_wire.order import Mode, Order
+from foreshape_wire.quantity import Cores, Memory, Size
+from foreshape_wire.reading import DomainState
+
+FRESH_S = 60.0
+"""A report so old still says how things are."""
+
+AGAIN_S = 60.0
+"""Between two tries of a repair."""
+
+OPEN_STATES = frozenset({"open"})
+
+CLOSE_SHARE, CLOSE_CORES, CLOSE_MIB = 0.03, 0.05, 64.0
+"""A shape within this of what was proven is that shape (as for second controllers, ``decide/foreign.py``)."""
+
+Result = tuple[Moving, list[Event]]
+
+
+class Sighting(Protocol):
+    """A server in its host's newest report."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def at(self) -> float: ...
+
+    @property
+    def state(self) -> DomainState: ...
+
+    @property
+    def cpu(self) -> float | None: ...
+
+    @property
+    def memory(self) -> float | None: ...
+
+
+class Sightings(Protocol):
+    """What agents see."""
+
+    def of(self, wanted: Collection[str]) -> Mapping[str, Sighting]: ...
+
+    def hosts(self) -> Mapping[str, float]: ...
+
+
+class Journal(Protocol):
+    """Orders to agents."""
+
+    def again(self, order: Order, host: str, has: tuple[float, float], now: float) -> None: ...
+
+    def orders(self, server: str, limit: int = 5) -> tuple[OrderAnswer, ...]: ...
+
+
+class Modes(Protocol):
+    """How far we may go."""
+
+    def effective(self, host: str, project: str = "", server: str = "") -> Mode: ...
+
+
+class Rows(Protocol):
+    """The part of the store that migrations are in."""
+
+    def save(self, row: Moving, now: float, what: str, text: str = "") -> None: ...
+
+
+class Repairs(Protocol):
+    """The part of Nova that a repair needs."""
+
+    def server(self, server: str) -> CloudServer: ...
+
+    def reset_state(self, server: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What mending is done with."""
+
+    nova: Repairs
+    rows: Rows
+    sightings: Sightings
+    journal: Journal
+    modes: Modes
+    ttl_s: float = 300.0
+    """How long an order to an agent holds."""
+
+
+class Mend:
+    """``reapply`` after an arrival, ``compensate`` after anything else."""
+
+    def __init__(self, kit: Kit, ids: Callable[[str], str] = new_id) -> None:
+        self._k, self._ids = kit, ids
+
+    def reapply(self, row: Moving, now: float) -> Result:
+        """See that it has on its target what it was proven to have."""
+        return self._shape(row, row.migration.target, now)
+
+    def compensate(self, row: Moving, now: float) -> Result:
+        """See that it runs where it is, and has its shape. Raises Gone, Temporary."""
+        server = self._k.nova.server(row.migration.server)
+        if server.status == "ERROR":
+            return self._repair(row, server, now), []
+        if server.task_state or server.status in ("MIGRATING", ""):
+            return self._waits(row, f"Nova still does something to it: {server.task_state or server.status}", now), []
+        return self._shape(row, server.host, now)
+
+    # -- a server in ERROR
+
+    def _repair(self, row: Moving, server: CloudServer, now: float) -> Moving:
+        """Reset its state, where its guest is seen to run."""
+        why = self._cannot(row, server, now)
+        if why:
+            return self._waits(row, f"Nova has it in ERROR on {server.host}: {why}", now)
+        if row.tried is not None and now - row.tried < AGAIN_S:
+            return row
+        row = replace(row, tried=now, waits="")
+        text = f"its guest runs on {server.host}, as its agent reports: reset-state to active; undo: reset-state to error"
+        self._k.rows.save(row, now, "repair", text)
+        self._k.nova.reset_state(server.id)
+        return row
+
+    def _cannot(self, row: Moving, server: CloudServer, now: float) -> str:
+        """Why an operator has to look."""
+        if not self._may(row, server.host):
+            return "the mode forbids to repair it: 'openstack server set --state active' once its guest is seen to run"
+        seen = self._k.sightings.of([server.id]).get(server.id)
+        ordered = row.migration.ordered_at or row.migration.created
+        if seen is None or seen.host != server.host or seen.at < max(ordered, now - FRESH_S):
+            return "no agent says that its guest runs: an operator has to look"
+        return "" if seen.state is DomainState.RUNNING else f"its agent calls it {seen.state}: an operator has to look"
+
+    def _may(self, row: Moving, host: str) -> bool:
+        mode = self._k.modes.effective(host, row.project, row.migration.server)
+        return mode is Mode.ACT or (mode is not Mode.OBSERVE and not row.automatic)
+
+    # -- its shape
+
+    def _shape(self, row: Moving, host: str, now: float) -> Result:
+        """Compare what an agent sees with what was proven; order what differs, once; believe the outcome."""
+        if row.shape == Shape():
+            return row, _restored("nothing of it was ever changed")
+        seen = self._k.sightings.of([row.migration.server]).get(row.migration.server)
+        if seen is None or seen.host != host or seen.at < (row.migration.ordered_at or 0.0):
+            return self._unseen(row, host, now)
+        wanted = lost(row.shape, seen.cpu, seen.memory)
+        if wanted == Shape():
+            return row, _restored("it has what it had")
+        order = next((o for o in self._k.journal.orders(row.migration.server) if o.order.order == row.applying), None)
+        if order is not None:
+            if order.status in OPEN_STATES and now < order.order.expires_at:
+                return row, []
+            return row, _restored(f"order {row.applying} is {order.status}: the next plan takes it from here")
+        if self._k.modes.effective(host, row.project, row.migration.server) is not Mode.ACT:
+            return row, _restored("its shape is not as it was, and its mode is not act: left as it is")
+        return self._apply(row, host, wanted, (seen.cpu or 0.0, seen.memory or 0.0), now), []
+
+    def _unseen(self, row: Moving, host: str, now: float) -> Result:
+        """Nobody can say what it has: no agent there, or one that is silent."""
+        heard = self._k.sightings.hosts().get(host)
+        since = row.there_since or row.migration.ordered_at or now
+        if heard is None:
+            return row, _restored(f"{host} has no agent: its shape is what Nova gave it")
+        if now - since >= SILENT_S:
+            return row, _restored(f"the agent of {host} does not report it: the next plan looks after it")
+        return row, []
+
+    def _apply(self, row: Moving, host: str, wanted: Shape, has: tuple[float, float], now: float) -> Moving:
+        """One order, whose id is kept before it is written."""
+        row = replace(row, applying=row.applying or self._ids("ord"))
+        what = ", ".join(w for w in (_said(wanted.cpu, "cores"), _said(wanted.memory, "MiB")) if w)
+        self._k.rows.save(row, now, "reapply", f"order {row.applying}: {what} on {host}, as before")
+        self._k.journal.again(shape_order(row, wanted, has, (now, now + self._k.ttl_s)), host, has, now)
+        return row
+
+    def _waits(self, row: Moving, why: str, now: float) -> Moving:
+        if why != row.waits:
+            row = replace(row, waits=why)
+            self._k.rows.save(row, now, "waits", why)
+        return row
+
+
+def lost(shape: Shape, cpu: float | None, memory: float | None) -> Shape:
+    """The part of a shape that a server does not have."""
+    return Shape(cpu=_differs(shape.cpu, cpu, CLOSE_CORES), memory=_differs(shape.memory, memory, CLOSE_MIB))
+
+
+def shape_order(row: Moving, wanted: Shape, has: tuple[float, float], times: tuple[float, float]) -> Order:
+    """The order that gives it back what it was proven to have. Its bounds are no more than what it goes between."""
+    cpu, memory = (wanted.cpu, wanted.memory)
+    low = Size(Cores(min(has[0], cpu or has[0])), Memory(min(has[1], memory or has[1])))
+    high = Size(Cores(max(has[0], cpu or has[0])), Memory(max(has[1], memory or has[1])))
+    return Order(
+        order=OrderId(row.applying),
+        cause=CauseId(row.cause),
+        plan=PlanId(f"shape-{row.id}"),
+        server=ServerId(row.migration.server),
+        cpu=None if cpu is None else Cores(cpu),
+        memory=None if memory is None else Memory(memory),
+        floor=low,
+        ceiling=high,
+        issued_at=times[0],
+        expires_at=times[1],
+        reason=f"after migration {row.id}: what it had before",
+    )
+
+
+def _differs(proven: float | None, has: float | None, least: float) -> float | None:
+    if proven is None or has is None or abs(proven - has) <= max(least, CLOSE_SHARE * proven):
+        return None
+    return proven
+
+
+def _said(amount: float | None, unit: str) -> str:
+    return "" if amount is None else f"{amount:g} {unit}"
+
+
+def _restored(text: str) -> list[Event]:
+    return [Event(Happened.RESTORED, text=text)]

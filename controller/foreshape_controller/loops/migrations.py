@@ -1,0 +1,68 @@
+"""Migrations as one part of what is done with a cloud: put together here, asked by the API, run by the scheduler."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from foreshape_controller.config import Settings
+from foreshape_controller.decide.moves import Limits
+from foreshape_controller.decide.room import Rule
+from foreshape_controller.decide.tiers import Tiers
+from foreshape_controller.loops.carry import Carrier, Hands
+from foreshape_controller.loops.clouding import CloudWatch
+from foreshape_controller.loops.foreigners import Foreigners, ForeignRule
+from foreshape_controller.loops.gathering import Gathering
+from foreshape_controller.loops.mend import Kit, Mend
+from foreshape_controller.loops.migrate import Coordinator, MigrateRule, Parts
+from foreshape_controller.loops.proposing import Proposing
+from foreshape_controller.loops.rooms import Reservations, Rooms
+from foreshape_controller.loops.scout import Scout, ScoutRule
+from foreshape_controller.loops.witness import Witness
+
+SIDE_BY_SIDE = 8
+"""Migrations that are worked on at once: each waits for Nova most of its time."""
+
+
+@dataclass(frozen=True)
+class Migrations:
+    """The coordinator and what the API asks beside it."""
+
+    coordinator: Coordinator
+    gather: Gathering
+    proposing: Proposing
+
+
+def migrations(  # noqa: PLR0913  each is a part of its own
+    settings: Settings, store: Any, nova: Any, watch: CloudWatch, reservations: Reservations, tiers: Callable[[], Tiers], *, workers: int
+) -> Migrations:
+    """Put them together. ``workers``: 0 carries one migration after the other, in the caller's thread."""
+    s, kept = settings.migrations, store.migrating
+    foreigners = Foreigners(
+        store.halts, lambda since: nova.migrations(since=since), ForeignRule(s.balancer_moves, s.balancer_window_s, s.balancer_rest_s)
+    )
+    scout = Scout(
+        store.forecasts,
+        ScoutRule(s.quantile, settings.plan.migration_mib_s, s.downtime_s, s.dirty_mib_s, settings.plan.memory_reserved_mib),
+    )
+    gather = Gathering(store, watch, scout, tiers, foreigners, full=s.full, hold_s=s.hold_s)
+    rule = Rule(full=s.full, gain=s.gain, worth=s.worth, out=max(4, s.out), into=max(4, s.into))
+    proposing = Proposing(kept.proposals, kept.drains, rule, consolidates=s.consolidate)
+    witness = Witness(nova, kept.sightings, kept.learnt)
+    mend = Mend(Kit(nova, kept.moves, kept.sightings, store.journal, store.modes, settings.plan.order_ttl_s))
+    rooms = Rooms(reservations, lambda server: _groups(watch, server))
+    carrier = Carrier(Hands(kept.moves, kept.sightings, nova, rooms, witness, mend))
+    parts = Parts(kept.moves, kept.proposals, gather, carrier, proposing, foreigners, nova.aborts_cleanly)
+    limits = Limits(s.out, s.into, s.cluster, s.link)
+    coordinator = Coordinator(
+        parts,
+        MigrateRule(limits, s.plan_every_s, s.per_hour, s.wait_s, s.force, s.consolidate),
+        ThreadPoolExecutor(workers, thread_name_prefix="migrate") if workers else None,
+    )
+    return Migrations(coordinator, gather, proposing)
+
+
+def _groups(watch: CloudWatch, server: str) -> tuple[str, ...]:
+    view = watch.view()
+    found = view.servers.get(server) if view else None
+    return found.groups if found else ()
