@@ -120,7 +120,7 @@ class Program:
 def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Cloud | None" = None) -> Program:
     """Put the controller together; ``door``: a cloud that is connected already. Raises ConfigError, Unavailable."""
     segments = _segments(settings.plan.segments_file)
-    token = admin_token(Path(settings.api.admin_token_file)) if settings.api.admin_token_file else secrets.token_urlsafe(32)
+    token = _token(settings.api.admin_token_file, "[api] admin_token_file") or secrets.token_urlsafe(32)
     store = Store.open(
         settings.store.url,
         step_s=settings.history.step_s,
@@ -163,7 +163,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Clo
         shadows=warm.shadows,
         missed=downgrade,
     )
-    shortage = Shortage(store, settings.plan.order_ttl_s, cloud.selling.needs if cloud else lambda now: ())
+    shortage = Shortage(store, settings.plan.order_ttl_s, cloud.selling.needs if cloud else lambda _: ())
     plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding, shortage, downgrade.add_up))
     reclaim = ReclaimLoop(store, sources.tiers, calendar, sources.leads, _reclaiming(settings, segments))
     app = create_app(
@@ -179,6 +179,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Clo
             learn=learn,
             segments=segments,
             cloud=cloud,
+            headroom_token=_token(settings.sell.headroom_token_file, "[sell] headroom_token_file"),
         )
     )
     return Program(
@@ -206,17 +207,20 @@ def _predictor(forecast: str) -> Predictor:
     return Reactive() if forecast == "off" else Baseline()
 
 
-def admin_token(file: Path) -> str:
-    """The operators' token; made at the first start, readable by this user only."""
+def _token(path: str, option: str) -> str:
+    """A token that is made at the first start, readable by this user only; none where there is no path. Raises ConfigError."""
+    if not path:
+        return ""
+    file = Path(path)
     try:
         if not file.exists():
             tls.write_private(file, f"{secrets.token_urlsafe(32)}\n".encode())
-            _log.info("admin token made", file=str(file))
+            _log.info("token made", file=str(file), option=option)
         token = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"[api] admin_token_file: {file}: {e}") from e
+        raise ConfigError(f"{option}: {file}: {e}") from e
     if len(token) < 16:
-        raise ConfigError(f"[api] admin_token_file: {file} holds no token of 16 characters or more: delete it, and another is made")
+        raise ConfigError(f"{option}: {file} holds no token of 16 characters or more: delete it, and another is made")
     return token
 
 

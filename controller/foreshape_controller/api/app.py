@@ -61,6 +61,8 @@ def create_app(services: Services) -> Litestar:
             groups.ROUTER,
             needs.ROUTER,
             reclaims.ROUTER,
+            sales.ROUTER,
+            sales.SCHEDULER,
             reservations.ROUTER,
             workloads.ROUTER,
             tiers.ROUTER,

@@ -17,13 +17,13 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 def operator(connection: Connection, _: BaseRouteHandler) -> None:
     """Guard of operators' routes."""
     services: Services = connection.app.state.services
-    if not compare_digest(_bearer(connection).encode(), services.admin_token.encode()):
+    if not compare_digest(bearer(connection).encode(), services.admin_token.encode()):
         raise Unauthenticated("this is not the operators' token: the controller keeps it in [api] admin_token_file")
 
 
 def agent(request: "Request[Any, Any, Any]", services: Services) -> HostName:
     """The host whose agent asks."""
-    host = services.store.agents.authenticate(_bearer(request), services.clock())
+    host = services.store.agents.authenticate(bearer(request), services.clock())
     if host is None:
         raise Unauthenticated(
             "the agent's token is unknown or revoked: enrol it again with a join token from 'foreshape agent enroll HOST'"
@@ -31,7 +31,8 @@ def agent(request: "Request[Any, Any, Any]", services: Services) -> HostName:
     return host
 
 
-def _bearer(connection: Connection) -> str:
+def bearer(connection: Connection) -> str:
+    """The token of a request. Raises Unauthenticated where there is none."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("no token: send 'Authorization: Bearer TOKEN'")

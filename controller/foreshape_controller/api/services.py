@@ -31,3 +31,5 @@ class Services:
     segments: Segments = BUILT_IN
     cloud: CloudWork | None = None
     """None: no OpenStack is configured; a route that needs one answers Invalid, saying so."""
+    headroom_token: str = ""
+    """By which Nova's scheduler asks for the hosts' headroom; empty: it may not."""

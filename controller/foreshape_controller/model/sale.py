@@ -102,3 +102,75 @@ class SaleStop(msgspec.Struct, frozen=True, kw_only=True):
 def same(a: float, b: float) -> bool:
     """Whether two ratios are one, whatever a database made of them."""
     return abs(a - b) < GRAIN / 2 + 1e-6 * max(abs(a), abs(b))
+
+
+# -- what the API answers
+
+
+class SaleAnswer(msgspec.Struct, kw_only=True):
+    """One resource of one host: what is sold of it, and what would be."""
+
+    host: str
+    resource: str
+    state: str
+    """``watched``, ``writing``, ``moved`` or ``overwritten``."""
+    physical: int
+    """What guests can really use: cores or MiB."""
+    sold: int
+    """What is allocated: vCPUs or MiB."""
+    original: float
+    """Allocation ratio before we ever moved it: what is put back."""
+    ratio: float
+    wanted: float | None
+    """Another ratio that the last look asks for."""
+    waits: str
+    """Why that is not done: the mode, a halt; empty: nothing is wanted, or it comes with the next round."""
+    reason: str
+    free_since: float | None
+    changed_at: float | None
+    looked_at: float
+    short: float
+    """By how much demand is expected to exceed the host where we sold more than before; somebody has to leave."""
+    short_from: float | None
+
+
+class SaleMoveAnswer(msgspec.Struct, kw_only=True):
+    """One write of a ratio. Undo: ``was``."""
+
+    id: str
+    at: float
+    resource: str
+    was: float
+    target: float
+    reason: str
+    result: str
+    settled_at: float | None
+
+
+class HostSaleAnswer(msgspec.Struct, kw_only=True):
+    """One host: its resources, and what was written, the newest first."""
+
+    host: str
+    sales: tuple[SaleAnswer, ...]
+    moves: tuple[SaleMoveAnswer, ...]
+    stopped: str
+    """The operator's word that nothing is sold there; empty: none."""
+    frozen: str
+    """Why the last round looked at nothing; empty: it did."""
+
+
+class SaleRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``POST /v1/sales/stop`` and ``/start``."""
+
+    reason: str
+    host: str = ""
+    """Empty: everywhere."""
+
+
+class HeadroomAnswer(msgspec.Struct, kw_only=True):
+    """What the day ahead is expected to leave free, for Nova's scheduler."""
+
+    at: float
+    """When it was looked; 0: never."""
+    hosts: dict[str, float]
+    """Share of each host's fuller resource, 0..1. A host that is not here: nobody can tell."""
