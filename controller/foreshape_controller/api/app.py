@@ -21,6 +21,7 @@ from foreshape_controller.api import (
     proof,
     reclaims,
     reservations,
+    sales,
     stops,
     tiers,
     why,
