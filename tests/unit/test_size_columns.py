@@ -99,10 +99,6 @@ def slow(one: One, tier: Tier) -> Said:  # noqa: C901, PLR0911, PLR0912  one rul
         return Said(have, one.frozen[0])
     if not one.levers:
         return Said(have, "no_lever")
-    if one.peak is None:
-        return Said(have, "no_forecast")
-    wanted = max(one.peak.wanted + one.seen.overhead, in_use(one, rules))
-    goal = fit(wanted)
     one_step = max(least, up(one, have * (1 - rules.shrink_step_share)))
     if one_step >= have:
         one_step = down(one, have - one.granule)
@@ -114,6 +110,10 @@ def slow(one: One, tier: Tier) -> Said:  # noqa: C901, PLR0911, PLR0912  one rul
             if one.seen.latest is None or one.seen.confidence < 0.5:
                 return Said(have, "capped")
             return Said(min(have, max(limit, one_step, in_use_kept(one, rules))), "capped")
+    if one.peak is None:
+        return Said(have, "no_forecast")
+    wanted = max(one.peak.wanted + one.seen.overhead, in_use(one, rules))
+    goal = fit(wanted)
     if goal == have:
         if wanted <= most:
             return Said(have, "at_target")

@@ -1,7 +1,7 @@
 """The world as columns: every server of a view and what is known of it, gathered once for a plan. No rule is asked here."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,7 +10,7 @@ from foreshape_controller.decide.facts import LEAST_MARGIN_MIB, LEVERS, Facts, L
 from foreshape_controller.decide.known import Known
 from foreshape_controller.decide.observe import observe
 from foreshape_controller.decide.peak import no_peaks, peaks
-from foreshape_controller.model.columns import CODES, Codes, Column, Rows
+from foreshape_controller.model.columns import CODES, Codes, Column, Flags, Rows
 from foreshape_controller.model.server import Host, Server
 from foreshape_controller.model.tier import Tier
 from foreshape_wire.reading import DomainState
@@ -55,7 +55,7 @@ class Gathered:
 
     def facts(self, resource: str) -> tuple[Facts, Rules]:
         """Everything that the size rule is asked about one resource."""
-        rules, n = Rules.of(self.tiers, self.tier, resource), len(self.ids)
+        rules, n = self._rules(resource), len(self.ids)
         stop, codes, stop_word, sentences = _stop_columns(self.stops, n)
         levers, no_lever, silences = _levers(self.servers, resource)
         granules, cpu = self.known.tiers.granules, resource == "cpu"
@@ -89,6 +89,18 @@ class Gathered:
         )
         return facts, rules
 
+    def _rules(self, resource: str) -> Rules:
+        """The tiers'; from shadow VMs everything is taken in one step, for nobody works in them."""
+        rules = Rules.of(self.tiers, self.tier, resource)
+        if not self.known.shadows:
+            return rules
+        return replace(rules, shrink_step_share=np.where(self._shadow, 1.0, rules.shrink_step_share))
+
+    @property
+    def _shadow(self) -> Flags:
+        """[n]: whether nobody has claimed it yet."""
+        return np.asarray([i in self.known.shadows for i in self.ids], bool)
+
     def _of(self, values: Mapping[str, float] | None, otherwise: float = np.nan) -> Column:
         """[n]: what is said of each server."""
         if not values:
@@ -99,7 +111,7 @@ class Gathered:
         """[n]: lowered floors, of those whose tier of now allows it, and of shadow VMs: to these nobody promised anything."""
         may = np.asarray([t.may_reclaim for t in self.tiers], bool)[self.tier]
         if self.known.shadows:
-            may = may | np.asarray([i in self.known.shadows for i in self.ids], bool)
+            may = may | self._shadow
         return np.where(may, self._of(self.known.agreed.get(resource)), np.nan)
 
     def _caps(self, resource: str) -> tuple[Column, Column, Column, tuple[str, ...]]:

@@ -174,11 +174,11 @@ def _choose(case: _Case) -> _Found:
     f, have, goal, gates = case.facts, case.facts.allocation, case.fit(case.wanted), _Asked(len(case.floor))
     told: dict[str, Column] = {}
     code, target = _stopped(f), have.copy()
-    free = code < 0
+    limit = _limit(case)
+    over = ((code < 0) | (code == CODE["no_forecast"])) & (limit < have)  # what people forbid needs no forecast
+    free = (code < 0) | over
     gates.ask("lever", free, free)
     cap = free & np.isfinite(f.cap)
-    limit = _limit(case)
-    over = cap & (limit < have)
     gates.ask("capped", cap, (case.wanted <= case.ceiling) & ~over)
     free &= ~over
     answers = (

@@ -12,7 +12,8 @@ from foreshape_controller.model.cap import Cap
 from foreshape_controller.model.pool import Pool, Shadow, State
 
 OWN_S = 86400.0
-FAR_S = 10 * 365 * 86400.0
+SAID_S = 3600.0
+"""Each plan says it anew."""
 
 ByServer = Mapping[str, Mapping[str, float]]
 """By resource and server."""
@@ -68,5 +69,5 @@ class Warm:
             why = f"shadow VM of pool {pool.name}: it waits for a claim"
             for resource, amount in (("cpu", pool.wait_cores), ("memory", pool.wait_mib)):
                 scope = f"server:{shadow.server}"
-                cap = Cap(id=shadow.id, scope=scope, resource=resource, amount=amount, since=shadow.since, until=now + FAR_S, reason=why)
+                cap = Cap(id=shadow.id, scope=scope, resource=resource, amount=amount, since=shadow.since, until=now + SAID_S, reason=why)
                 yield cap, shadow.server
