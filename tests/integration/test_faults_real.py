@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from foreshape_lab import nova_like
+from foreshape_lab import Variant, nova_like
 from foreshape_lab.judge import breaches
+from foreshape_lab.programs import TIERS
 
 from lab_support import Scene, a_scene, eventually, floor_of
 
@@ -18,12 +19,19 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 DB = nova_like("db", cpu="0.1", mem="16")
 BARE = nova_like("bare", cpu="0.1", mem="16", balloon=False, agent=False, stats_period_s=0)
 STATIC_AFTER_S = 12.0
+SOON = Variant(
+    options={"plan": {"interval_s": 1, "forecast_every_s": 1}, "journal": {"raised_floor_s": 5}},
+    tiers=TIERS.replace("hold_s: 12", "hold_s: 4")
+    .replace("young_s: 12", "young_s: 4")
+    .replace("shrink_step_share: 0.25", "shrink_step_share: 0.5"),
+)
+"""Shrinks soon: each test begins with a guest that is below its flavor again."""
 DISK_FULL = re.compile(r'"note": "[^"]*(disk|full)')
 
 
 @pytest.fixture(scope="module")
 def living():
-    with a_scene(DB, BARE, static_after_s=STATIC_AFTER_S) as scene:
+    with a_scene(DB, BARE, static_after_s=STATIC_AFTER_S, variant=SOON) as scene:
         yield scene
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from foreshape_lab import Agent, Bed, Controller, Guest, GuestSpec, Host, Missing, Record, Watch, packages
+from foreshape_lab import Agent, Bed, Controller, Guest, GuestSpec, Host, Missing, Record, Variant, Watch, packages
 
+USUAL = Variant()
 FLOOR_SHARE_CPU, FLOOR_CORES, FLOOR_SHARE_MEMORY, FLOOR_MIB = 0.2, 0.2, 0.5, 112.0
 """The lab's tier: foreshape_lab.programs.TIERS."""
 
@@ -60,7 +61,7 @@ class Scene:
 
 
 @contextmanager
-def a_scene(*specs: GuestSpec, static_after_s: float = 600) -> Iterator[Scene]:
+def a_scene(*specs: GuestSpec, static_after_s: float = 600, variant: Variant = USUAL) -> Iterator[Scene]:
     """A bed of one host with the whole product on it, watched from the first moment to the last."""
     with a_bed() as bed:
         host = bed.hosts[0]
@@ -68,7 +69,7 @@ def a_scene(*specs: GuestSpec, static_after_s: float = 600) -> Iterator[Scene]:
         for guest in guests:
             if guest.spec.agent:
                 guest.wait_for_agent(90)
-        controller = Controller(bed).start()
+        controller = Controller(bed, variant=variant).start()
         agent = Agent(host, controller, static_after_s=static_after_s)
         try:
             agent.enrol().start().wait_for_report()

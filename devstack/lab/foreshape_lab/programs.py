@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -181,13 +182,14 @@ class Controller(Program):
                 env={**os.environ, **self.environment},
             )
         self.note()
-        wait_until(self._answers, f"controller (see {self.log})", 60, every_s=0.2)
+        wait_until(self._answers, f"controller (see {self.log})", 60)
         return self
 
     def _answers(self) -> bool:
         if not self.running:
             raise LabError(f"the controller ended: {self.said()[-600:]}")
-        with suppress(LabError):
+        with suppress(LabError, OSError):
+            socket.create_connection((self.bed.network.machine_address, self.port), timeout=5).close()  # cheap, while it is not up yet
             self.ask("summary")
             return True
         return False
