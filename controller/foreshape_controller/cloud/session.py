@@ -3,6 +3,7 @@
 Imported only where a cloud is configured: the libraries cost half a second and some tens of MiB.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class Cloud:
 
 def connect(access: Access, ways: Ways) -> Cloud:
     """Nothing is asked yet: what is wrong with the cloud shows at the first request. Raises ConfigError."""
+    logging.getLogger("keystoneauth").setLevel(logging.ERROR)  # it warns at each try; we say once what came of all
     region = _region(access)
     doors = {name: Service(name, _Door(region, name, access.timeout_s), ways) for name in _TYPES}
     return Cloud(
