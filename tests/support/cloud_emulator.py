@@ -65,6 +65,8 @@ class Emulator:
     tokens: set[str] = field(default_factory=set)
     logins: int = 0
     url: str = ""
+    clock_ahead_s: float = 0.0
+    """Of the clocks of all services, as the headers of their answers tell it."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -264,6 +266,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = url.path[len(root) :].rstrip("/")
         token = self.headers.get("X-Auth-Token") or ""
         return Request(_ROOTS.get(root, "none"), self.command, path, dict(parse_qsl(url.query)), body, version, token)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((time.time() if timestamp is None else timestamp) + self.cloud.clock_ahead_s)
 
     def _send(self, status: int, body: Any) -> None:
         subject = body.pop("_subject", "") if isinstance(body, dict) else ""

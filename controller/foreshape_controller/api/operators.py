@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from foreshape_controller.api import learning, present
 from foreshape_controller.api.auth import operator
+from foreshape_controller.api.cloud import summary as cloud_summary
 from foreshape_controller.api.scopes import by_id, one_line, set_before
 from foreshape_controller.api.services import Services
 from foreshape_controller.api.tiers import tier_names
@@ -98,6 +99,7 @@ def summary(services: NamedDependency[Services]) -> SummaryAnswer:
     day = added(store.marks.between(now - DAY_S, now))
     answer.changed_share_24h = changed_share(day)
     answer.halts = tuple(_halts(services).values())
+    answer.cloud = cloud_summary(services)
     answer.alarm = alarm(day, forecasts_on=settings.plan.forecast != "off")
     return answer
 

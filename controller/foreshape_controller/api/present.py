@@ -56,6 +56,9 @@ def server(s: Server, now: float, tier: str) -> ServerAnswer:
         guest_vcpus=cpu.guest_vcpus if cpu else None,
         last_sample_s_ago=max(0.0, now - s.last_seen),
         levers=(*s.capabilities, *s.throttles),
+        project_name=s.project_name,
+        zone=s.zone,
+        held=s.held[1] if s.held else "",
     )
 
 

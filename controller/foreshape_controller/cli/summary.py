@@ -33,6 +33,7 @@ class Summary(ShowView):
         ("Orders", lambda r: f"{r['orders']}: {r['orders_applied']} applied, {r['orders_refused']} refused, {r['orders_failed']} failed"),
         ("Reflexes", lambda r: r["reflexes"]),
         ("Halted", lambda r: "\n".join(r["halts"]) or "nothing"),
+        ("Cloud", lambda r: r.get("cloud") or "none configured"),
         ("Simulated", lambda r: "yes" if r["simulated"] else "no"),
     )
 

@@ -35,6 +35,8 @@ class Joined:
     """Nova's hosts from which no agent reports."""
     strange_hosts: Mapping[str, str] = field(default_factory=dict)
     """Agents whose host Nova does not have, and what to do about each."""
+    reported: int = 0
+    """Servers that Nova has and an agent reports."""
     unreported: tuple[str, ...] = ()
     """Servers that Nova has on a host with an agent, and that the agent does not report."""
     unwatched: int = 0
@@ -63,6 +65,7 @@ def join(
         words=words,
         silent_hosts=tuple(sorted(set(cloud.hosts) - set(agents))),
         strange_hosts=strange,
+        reported=len(cloud.servers) - len(absent),
         unreported=tuple(sorted(s.id for s in absent if s.host in watched and _runs(s))),
         unwatched=sum(bool(s.host) and s.host not in watched for s in absent),
         strangers=tuple(sorted(r.server for r in reported if words[r.server].held_code == codes.NOT_IN_NOVA)),

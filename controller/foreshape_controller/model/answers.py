@@ -54,6 +54,11 @@ class ServerAnswer(msgspec.Struct, kw_only=True):
     guest_vcpus: int | None
     last_sample_s_ago: float
     levers: tuple[Capability, ...]
+    project_name: str = ""
+    zone: str = ""
+    """Nova's; empty: no cloud is configured."""
+    held: str = ""
+    """Why nothing is changed on it because of what the cloud says; empty: nothing forbids it."""
 
 
 class Fan(msgspec.Struct, kw_only=True):
@@ -388,6 +393,8 @@ class SummaryAnswer(msgspec.Struct, kw_only=True):
     """Why somebody should look: forecasts are on, and change nothing."""
     halts: tuple[str, ...] = ()
     """What is halted now, and why."""
+    cloud: str = ""
+    """The configured OpenStack in one line; empty: none is."""
 
 
 class TierAnswer(msgspec.Struct, kw_only=True):
