@@ -19,6 +19,7 @@ from foreshape_controller.decide.moves import Limits, admit, time_limit_s
 from foreshape_controller.decide.permit import Stop
 from foreshape_controller.errors import ControllerError
 from foreshape_controller.loops.carry import Carrier, happening
+from foreshape_controller.loops.draining import Draining
 from foreshape_controller.loops.foreigners import Foreigners
 from foreshape_controller.loops.proposing import Proposing
 from foreshape_controller.loops.surroundings import Gather, Surroundings, queued
@@ -77,6 +78,7 @@ class Parts:
     carrier: Carrier
     proposing: Proposing
     foreigners: Foreigners
+    draining: Draining
     may_abort: Callable[[], bool]
     """Whether this Nova survives an abort. Raises CloudError."""
 
@@ -104,6 +106,7 @@ class Coordinator:
             self._p.foreigners.run_once(around.facts.cloud, self._ours(around), now)
             if due:
                 self._planned_at = now
+                self._p.draining.keep(now)
                 self._p.proposing.run_once(around)
             self._take(now)
             self._begin(now)

@@ -11,6 +11,7 @@ from foreshape_controller.decide.room import Rule
 from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.loops.carry import Carrier, Hands
 from foreshape_controller.loops.clouding import CloudWatch
+from foreshape_controller.loops.draining import Draining
 from foreshape_controller.loops.foreigners import Foreigners, ForeignRule
 from foreshape_controller.loops.gathering import Gathering
 from foreshape_controller.loops.mend import Kit, Mend
@@ -31,6 +32,7 @@ class Migrations:
     coordinator: Coordinator
     gather: Gathering
     proposing: Proposing
+    draining: Draining
 
 
 def migrations(  # noqa: PLR0913  each is a part of its own
@@ -52,14 +54,15 @@ def migrations(  # noqa: PLR0913  each is a part of its own
     mend = Mend(Kit(nova, kept.moves, kept.sightings, store.journal, store.modes, settings.plan.order_ttl_s))
     rooms = Rooms(reservations, lambda server: _groups(watch, server))
     carrier = Carrier(Hands(kept.moves, kept.sightings, nova, rooms, witness, mend))
-    parts = Parts(kept.moves, kept.proposals, gather, carrier, proposing, foreigners, nova.aborts_cleanly)
+    draining = Draining(kept.drains, nova, watch.view, store.modes)
+    parts = Parts(kept.moves, kept.proposals, gather, carrier, proposing, foreigners, draining, nova.aborts_cleanly)
     limits = Limits(s.out, s.into, s.cluster, s.link)
     coordinator = Coordinator(
         parts,
         MigrateRule(limits, s.plan_every_s, s.per_hour, s.wait_s, s.force, s.consolidate),
         ThreadPoolExecutor(workers, thread_name_prefix="migrate") if workers else None,
     )
-    return Migrations(coordinator, gather, proposing)
+    return Migrations(coordinator, gather, proposing, draining)
 
 
 def _groups(watch: CloudWatch, server: str) -> tuple[str, ...]:
