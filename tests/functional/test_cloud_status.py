@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from litestar.testing import TestClient
 
 from cli_support import Operator
 from cloud_emulator import Fault
+from foreshape_controller.cloud.rights import TRIES
+from foreshape_controller.main import build
 from foreshape_demo.serve import Serving
 from world_support import CloudedWorld, clouded
 
@@ -125,17 +128,11 @@ def test_rights_are_tried_without_changing_anything(world: CloudedWorld, ask: Op
 
 
 def test_every_policy_that_is_tried_stands_in_the_document() -> None:
-    from foreshape_controller.cloud.rights import TRIES
-
     text = Path("docs/openstack.md").read_text()
     assert [t.policy for t in TRIES if t.policy not in text] == []
 
 
 def test_without_a_cloud_the_question_is_answered_with_what_to_do(world: CloudedWorld) -> None:
-    from dataclasses import replace
-
-    from foreshape_controller.main import build
-
     folder = world.folder / "plain"
     folder.mkdir()
     base = world.settings
