@@ -21,6 +21,7 @@ from foreshape_controller.loops.migrations import SIDE_BY_SIDE, migrations
 from foreshape_controller.loops.pool import PoolTerms, PoolWork
 from foreshape_controller.loops.reserve import Reservations, ReserveTerms
 from foreshape_controller.loops.reserve_door import Door
+from foreshape_controller.loops.reserve_foreseen import Foreseen
 from foreshape_controller.loops.reserve_request import Requests
 from foreshape_controller.loops.sell import Selling, SellTerms
 from foreshape_controller.loops.shadowing import ShadowTerms
@@ -74,6 +75,9 @@ def build(
         rights=partial(_rights, cloud),
         reservations=reservations,
         requests=Requests(reservations, cloud.nova.flavor, acting.why_not, settings.reservations.lead_s),
+        foreseen=Foreseen(
+            reservations, watch, store.migrating.proposals.waiting, lambda: {r.migration.server for r in store.migrating.moves.open()}
+        ),
         migrations=migrations(settings, store, cloud.nova, watch, reservations, tiers, workers=SIDE_BY_SIDE),
         selling=Selling(store, watch, cloud.placement, acting.why_not, _selling(settings)),
         pools=_pools(settings, store, cloud, watch, acting),

@@ -151,7 +151,7 @@ def test_an_audit_tells_what_it_found_and_did(world: World, ask: Operator) -> No
         (("--host", "node01", "--flavor", "m1.small", *SMALL), "not both"),
         (("--host", "node01", "--for", "1h", "--reason", "r"), "say how much"),
         (("--host", "node01", "--vcpus", 2, "--for", "1h", "--reason", "r"), "both vcpus and ram"),
-        (("--host", "node01", "--vcpus", 0, "--ram", 5, "--for", "1h", "--reason", "r"), "amount above 0"),
+        (("--host", "node01", "--vcpus", 0, "--ram", 5, "--for", "1h", "--reason", "r"), "each an amount above 0"),
         (("--host", "node01", "--vcpus", 17, "--ram", 5, "--for", "1h", "--reason", "r"), "1 to 16 VCPU"),
         (("--host", "node01", "--vcpus", 16, "--ram", 5, "--count", 5, "--for", "1h", "--reason", "r"), "64 VCPU are free, 80 wanted"),
         (("--host", "node01", "--count", 0, *SMALL), "count"),

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from foreshape_controller.decide.target import Guest, Planned, closed, guest, resources_of, unholdable, why_not
+from foreshape_controller.decide.ground import claim_of
+from foreshape_controller.decide.target import Guest, Planned, closed, guest, unholdable, why_not
 from foreshape_controller.model.cloud import LOCKED_OUT, CloudFlavor, CloudHost, CloudServer, CloudView, Inventory, ServerGroup
 
 pytestmark = pytest.mark.unit
@@ -123,10 +124,10 @@ def test_room_is_counted_as_placement_counts_it(amount, count, used):
 def test_a_server_brings_its_zone_its_groups_and_its_flavor():
     flavor = CloudFlavor(vcpus=2, ram=512, disk=10, swap=100, extra_specs={"trait:HW_A": "required"})
     server = CloudServer(id="vm1", project="p1", asked_az="east", groups=("g1",), flavor=flavor)
-    came = guest(server, resources_of(flavor))
+    came = guest(server, claim_of(flavor, from_image=True))
     assert (came.az, came.project, came.groups, came.server) == ("east", "p1", ("g1",), "vm1")
     assert came.resources == {"VCPU": 2, "MEMORY_MB": 512, "DISK_GB": 11}
-    assert resources_of(flavor, from_image=False)["DISK_GB"] == 1
+    assert claim_of(flavor, from_image=False)["DISK_GB"] == 1
 
 
 def test_flavors_bound_to_hardware_cannot_be_held_for():

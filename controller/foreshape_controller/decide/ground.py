@@ -7,7 +7,7 @@ import numpy as np
 
 from foreshape_controller.decide.movable import immovable, labels_needed
 from foreshape_controller.decide.room import Group, Hosts, Numbers, Servers
-from foreshape_controller.model.cloud import CLASSES, LOCKED_OUT, CloudHost, CloudServer, Inventory, ServerGroup
+from foreshape_controller.model.cloud import CLASSES, LOCKED_OUT, CloudFlavor, CloudHost, CloudServer, Inventory, ServerGroup
 
 _NOTHING = Inventory(total=0, max_unit=0)
 
@@ -75,7 +75,11 @@ def _closed(host: CloudHost) -> str:
 
 
 def claim(server: CloudServer) -> dict[str, int]:
-    """What Nova claims for it in Placement, by class: root disk only if it has one there, swap in whole GiB."""
-    flavor = server.flavor
-    root = flavor.disk if server.image else 0
+    """What Nova claims for it in Placement, by class."""
+    return claim_of(server.flavor, from_image=bool(server.image))
+
+
+def claim_of(flavor: CloudFlavor, *, from_image: bool) -> dict[str, int]:
+    """The same, of a flavor: root disk only where the server has one there, swap in whole GiB."""
+    root = flavor.disk if from_image else 0
     return dict(zip(CLASSES, (flavor.vcpus, flavor.ram, root + flavor.ephemeral + -(-flavor.swap // 1024)), strict=True))

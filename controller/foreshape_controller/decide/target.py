@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from foreshape_controller.decide.movable import bound, labels_of
-from foreshape_controller.model.cloud import LOCKED_OUT, CloudFlavor, CloudHost, CloudServer, CloudView, Resources
+from foreshape_controller.model.cloud import LOCKED_OUT, CloudHost, CloudServer, CloudView, Resources
 
 _SCOPE = "aggregate_instance_extra_specs"
 _TENANTS = "filter_tenant_id"
@@ -52,12 +52,6 @@ def guest(server: CloudServer, resources: Resources) -> Guest:
         groups=server.groups,
         specs=server.flavor.extra_specs,
     )
-
-
-def resources_of(flavor: CloudFlavor, *, from_image: bool = True) -> dict[str, int]:
-    """What Nova claims in Placement for one server of a flavor: root disk only where it has one there, swap in whole GiB."""
-    disk = (flavor.disk if from_image else 0) + flavor.ephemeral + -(-flavor.swap // 1024)
-    return {k: v for k, v in {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram, "DISK_GB": disk}.items() if v > 0}
 
 
 def unholdable(specs: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from foreshape_controller.loops.joining import Joining
 from foreshape_controller.loops.migrations import Migrations
 from foreshape_controller.loops.pool import PoolWork
 from foreshape_controller.loops.reserve import Reservations
+from foreshape_controller.loops.reserve_foreseen import Foreseen
 from foreshape_controller.loops.reserve_request import Requests
 from foreshape_controller.loops.sell import Selling
 from foreshape_controller.model.cloud import Right
@@ -32,6 +33,8 @@ class CloudWork:
     reservations: Reservations
     requests: Requests
     """Reservations that people ask for."""
+    foreseen: Foreseen
+    """Reservations that forecasts ask for."""
     migrations: Migrations
     selling: Selling
     pools: PoolWork
@@ -41,6 +44,8 @@ class CloudWork:
         yield "cloud", self.settings.cloud.interval_s, self.watch.run_once
         yield "census", EVERY_S, self.census.run_once
         yield "reservations", self.settings.reservations.interval_s, self.reservations.run_once
+        if self.settings.reservations.plan_needs:
+            yield "foreseen", self.settings.reservations.interval_s, self.foreseen.run_once
         yield "migrations", self.settings.migrations.interval_s, self.migrations.coordinator.run_once
         yield "pools", self.settings.pools.interval_s, self.pools.run_once
         yield "sell", self.settings.sell.interval_s, self.selling.run_once

@@ -19,6 +19,7 @@ from foreshape_controller.loops.lockout import Lockout
 from foreshape_controller.loops.reserve_audit import Auditor, with_lifted
 from foreshape_controller.loops.reserve_door import Door, May, ReservationStore, Watch
 from foreshape_controller.loops.reserve_target import Targets
+from foreshape_controller.model.cloud import Resources
 from foreshape_controller.model.reservation import Audit, Event, Happened, Place, Reservation, ReservationWish, Slot, State
 from foreshape_wire.ids import new_id
 
@@ -78,6 +79,7 @@ class Reservations:
 
     def plan(self, wish: ReservationWish, now: float) -> Reservation:
         """Write down what is wanted; held when its window opens and we may act. Raises Invalid."""
+        wish = replace(wish, resources=held(wish.resources))
         check(wish, now)
         slots = tuple(Slot(consumer=str(uuid4())) for _ in range(wish.count))
         said = f"planned: {_amounts(wish)} on {wish.host}"
@@ -91,18 +93,19 @@ class Reservations:
         Raises Invalid; NoRoom, Gone: nothing is held, and nothing is left of it; Permanent: it may not be; a Temporary with ``maybe_done``:
         it is asked for, and ``of_owner`` finds it: call again, or release it.
         """
+        wish = replace(wish, resources=held(wish.resources))
         made = self._same(wish)
         if made is None:
             check(wish, now)
             self.targets.allowed(wish.host, now)
             made = self.plan(wish, now)
-        held, error = self.begin(made.id, now)
-        if held.state is State.HELD:
-            return held
+        after, error = self.begin(made.id, now)
+        if after.state is State.HELD:
+            return after
         if isinstance(error, NoRoom | Gone):
             self.holding.happen(made.id, Event(kind=Happened.RELEASE, text=str(error)), now)
             raise error
-        raise error or Temporary(f"reservation {made.id} is {held.state.value}: {held.said}", maybe_done=held.owed)
+        raise error or Temporary(f"reservation {made.id} is {after.state.value}: {after.said}", maybe_done=after.owed)
 
     def begin(self, wanted: str, now: float) -> tuple[Reservation, CloudError | None]:
         """Ask Placement for what is planned, or go on asking. Raises CloudError where nothing may be asked."""
@@ -136,10 +139,10 @@ class Reservations:
         nobody took it, and the error is raised: release it, or try again. After anything else it counts as taken. Raises NoRoom when it
         is not held (any more), Permanent or Temporary when it must not be handed over now: then ``order`` was not called.
         """
-        held = self._store.find(wanted)
-        self._takes(held)
-        self.targets.ready(held.wish.host, now)
-        with self.lockout.locked(held, now) if force else nullcontext():
+        whole = self._store.find(wanted)
+        self._takes(whole)
+        self.targets.ready(whole.wish.host, now)
+        with self.lockout.locked(whole, now) if force else nullcontext():
             with self.holding.alone(wanted):
                 self._takes(self._store.find(wanted))
                 left, error = self.holding.happen(wanted, Event(kind=Happened.HAND, text="handed over"), now)
@@ -217,8 +220,8 @@ class Reservations:
 
     def _begun(self, reservation: Reservation, now: float) -> CloudError | None:
         """What has no room yet is asked for again while its window lasts; that is nobody's fault."""
-        held, error = self.begin(reservation.id, now)
-        return None if isinstance(error, NoRoom) and not held.state.over else error
+        after, error = self.begin(reservation.id, now)
+        return None if isinstance(error, NoRoom) and not after.state.over else error
 
     def _say(self, reservation: Reservation, said: str) -> None:
         """Why nothing is done yet; only what is new is written."""
@@ -250,6 +253,11 @@ class Reservations:
             mine = replace(planned, wish=wish)
             self._store.save(mine)
             return mine
+
+
+def held(amounts: Resources) -> Resources:
+    """Without what is nothing: Placement has no allocations of 0."""
+    return {name: amount for name, amount in amounts.items() if amount}
 
 
 def check(wish: ReservationWish, now: float) -> None:

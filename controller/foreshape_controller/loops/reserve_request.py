@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
-from foreshape_controller.decide.target import Guest, resources_of, unholdable
+from foreshape_controller.decide.ground import claim_of
+from foreshape_controller.decide.target import Guest, unholdable
 from foreshape_controller.errors import Gone, Invalid, NoRoom, NotFound
-from foreshape_controller.loops.reserve import Reservations, check
+from foreshape_controller.loops.reserve import Reservations, check, held
 from foreshape_controller.model.cloud import DISK, MEMORY, VCPU, CloudFlavor
 from foreshape_controller.model.reservation import Reservation, ReservationRequest, ReservationWish
 
@@ -27,10 +28,10 @@ class Requests:
         starts, until = _window(asked, now)
         resources, specs = self._amounts(asked)
         soon = starts - self._lead_s <= now
-        guest = Guest(resources=resources, count=asked.count, az=asked.az, specs=specs)
+        guest = Guest(resources=held(resources), count=asked.count, az=asked.az, specs=specs)
         draft = ReservationWish(
             host=asked.host or "anywhere",
-            resources=resources,
+            resources=held(resources),
             owner=f"operator:{asked.by or 'admin'}",
             reason=asked.reason[:REASON_MOST],
             until=until,
@@ -50,9 +51,9 @@ class Requests:
             raise Invalid("say how much: a flavor, or vcpus and ram (and disk), not both")
         if asked.flavor:
             return self._of_flavor(asked.flavor)
-        if asked.vcpus is None or asked.ram is None:
-            raise Invalid("say both vcpus and ram: a server takes some of each")
-        return {k: v for k, v in given.items() if v is not None and (v or k != DISK)}, {}
+        if not asked.vcpus or not asked.ram:
+            raise Invalid("say both vcpus and ram, each an amount above 0: a server takes some of each")
+        return {k: v for k, v in given.items() if v is not None}, {}
 
     def _of_flavor(self, name: str) -> tuple[Mapping[str, int], Mapping[str, str]]:
         try:
@@ -61,7 +62,7 @@ class Requests:
             raise NotFound(f"flavor: {e}; see 'openstack flavor list --all'") from e
         if why := unholdable(flavor.extra_specs):
             raise Invalid(f"flavor {name[:80]}: {why}: Placement alone cannot hold room for that")
-        return resources_of(flavor), flavor.extra_specs
+        return claim_of(flavor, from_image=True), flavor.extra_specs
 
     def _place(self, host: str, guest: Guest, now: float, *, room: bool) -> str:
         targets = self._reservations.targets

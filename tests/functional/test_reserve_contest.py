@@ -1,0 +1,196 @@
+"""Others want the same room: thieves that boot all the time, a second hand-over to the same host, and moves that forecasts announce."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from emulated_problem import Problem
+from foreshape_controller.errors import NoRoom
+from foreshape_controller.model.cloud import LOCKED_OUT
+from foreshape_controller.model.moving import Goal, Proposal
+from foreshape_controller.model.reservation import State
+from reserve_support import World, world
+
+pytestmark = pytest.mark.functional
+
+ROUNDS = 20
+LASTS_S = 1800.0
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+# -- thieves
+
+
+class Thief:
+    """Boots servers of 2 VCPU on node02 without a pause, through the scheduler, as fast as it answers."""
+
+    def __init__(self, here: World) -> None:
+        self.here, self.stolen, self.tried, self._over = here, 0, 0, threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            self.tried += 1
+            try:
+                self.here.emulator.boot("node02", vcpus=2, ram=64)
+                self.stolen += 1
+            except Problem:
+                time.sleep(0.001)
+
+    def __enter__(self) -> "Thief":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(5)
+
+
+def contest(here: World, *, force: bool) -> tuple[int, Thief]:
+    """Hand-overs lost to the thief, on a host that is full but for what we hold for 20 servers that come one by one."""
+    here.emulator.nova.migration_s = 0.0
+    servers = [here.emulator.boot("node01", vcpus=2, ram=64) for _ in range(ROUNDS)]
+    held = [here.hold(resources={"VCPU": 2, "MEMORY_MB": 64}) for _ in servers]
+    here.fill("node02")
+    lost = 0
+    with Thief(here) as thief:
+        for server, mine in zip(servers, held, strict=True):
+            try:
+                here.reservations.hand_over(
+                    mine.id,
+                    lambda s=server: here.cloud.nova.live_migrate(s, "node02", force=force),  # type: ignore[misc]
+                    here.at,
+                    force=force,
+                )
+            except NoRoom:
+                lost += 1
+            here.reservations.release(mine.id, "over", here.at)
+    return lost, thief
+
+
+def test_behind_the_lock_no_room_is_lost_to_others(here: World) -> None:
+    lost, thief = contest(here, force=True)
+    assert (lost, thief.stolen) == (0, 0)
+    assert thief.tried > ROUNDS
+    assert not here.locked()
+    assert here.ours() == {}
+
+
+def test_without_the_lock_others_are_faster_and_what_they_took_is_told(here: World) -> None:
+    lost, thief = contest(here, force=False)
+    assert lost == thief.stolen > 0
+    assert here.ours() == {}
+
+
+def test_two_hand_overs_to_one_host_share_its_lock(here: World) -> None:
+    first, second, both = here.hold(), here.hold(), threading.Barrier(2, timeout=5)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(here.reservations.hand_over, r.id, both.wait, here.at, force=True) for r in (first, second)]
+        for call in calls:
+            call.result(10)
+    assert not here.locked()
+    assert here.asked("placement PUT /resource_providers/") == 2
+    told = [w.what for w in here.store.reservations.writes() if w.subject == LOCKED_OUT]
+    assert told == ["unlock", "lock"]
+
+
+def test_an_audit_in_the_middle_of_a_hand_over_leaves_it_alone(here: World) -> None:
+    held = here.hold()
+
+    def order() -> None:
+        here.reservations.audit(here.at)
+        assert here.locked()
+
+    here.reservations.hand_over(held.id, order, here.at, force=True)
+    assert here.reservations.find(held.id).state is State.HANDED_OVER
+    assert here.ours() == {}
+
+
+# -- moves that forecasts announce
+
+
+def proposal(here: World, server: str, deadline: float, state: str = "open") -> Proposal:
+    return Proposal(
+        id="mig-1",
+        server=server,
+        name="web",
+        source="node01",
+        target="node02",
+        goal=Goal.NEED,
+        reason="short of CPU at 14:00",
+        made=here.at,
+        deadline=deadline,
+        state=state,
+    )
+
+
+@pytest.fixture
+def server(here: World) -> str:
+    ident = here.emulator.boot("node01", vcpus=2, ram=2048)
+    here.look()
+    return ident
+
+
+def ours_of(here: World) -> list[tuple[str, str]]:
+    return [(r.wish.owner, r.state.value) for r in here.store.reservations.open()]
+
+
+def test_a_proposal_with_a_deadline_has_its_room_held_shortly_before(here: World, server: str) -> None:
+    here.store.migrating.proposals.put([proposal(here, server, here.at + 3600)])
+    here.work.foreseen.run_once(here.at)
+    here.work.foreseen.run_once(here.at)
+    assert ours_of(here) == [("need:mig-1", "planned")]
+    here.later(3600 - 301)
+    assert here.ours() == {}
+    here.later(2)
+    assert list(here.ours("node02").values()) == [{"VCPU": 2, "MEMORY_MB": 2048}]
+    here.later(LASTS_S + 300)
+    assert here.ours() == {}
+    here.work.foreseen.run_once(here.at)
+    assert ours_of(here) == []
+
+
+def test_the_migration_takes_over_what_was_held_for_it(here: World, server: str) -> None:
+    here.store.migrating.proposals.put([proposal(here, server, here.at)])
+    here.work.foreseen.run_once(here.at)
+    here.later(1)
+    (planned,) = here.store.reservations.open()
+    resources = {"VCPU": 2, "MEMORY_MB": 2048}
+    taken = here.hold(owner="migration:mig-1", server=server, resources=resources)
+    assert (taken.id, taken.wish.owner, len(here.ours())) == (planned.id, "migration:mig-1", 1)
+    assert here.hold(owner="migration:mig-1", server=server, resources=resources).id == taken.id
+
+
+def test_a_proposal_that_is_withdrawn_gives_its_room_back(here: World, server: str) -> None:
+    here.store.migrating.proposals.put([proposal(here, server, here.at)])
+    here.work.foreseen.run_once(here.at)
+    here.later(1)
+    here.store.migrating.proposals.put([proposal(here, server, here.at, state="withdrawn")])
+    here.work.foreseen.run_once(here.at)
+    assert here.ours() == {}
+
+
+def test_room_that_was_lost_is_planned_for_again_while_the_proposal_stands(here: World, server: str) -> None:
+    here.store.migrating.proposals.put([proposal(here, server, here.at + 60)])
+    here.work.foreseen.run_once(here.at)
+    here.later(1)
+    (first,) = here.store.reservations.open()
+    here.cloud_loses(first.slots[0].consumer)
+    here.fill("node02")
+    here.reservations.audit(here.at)
+    assert here.reservations.find(first.id).state is State.LOST
+    here.work.foreseen.run_once(here.at)
+    assert ours_of(here) == [("need:mig-1", "planned")]
+
+
+def test_a_server_of_a_volume_takes_no_disk(here: World) -> None:
+    assert here.hold(resources={"VCPU": 1, "MEMORY_MB": 64, "DISK_GB": 0}).wish.resources == {"VCPU": 1, "MEMORY_MB": 64}
