@@ -202,17 +202,17 @@ function enroll_foreshape_agent {
 
 # The whole way works: measured by the agent, taken by the controller.
 function check_foreshape_agent {
-    local until=$((SECONDS + SERVICE_TIMEOUT)) state
+    local until=$((SECONDS + SERVICE_TIMEOUT)) fresh
     if ! is_service_enabled foreshape-controller && [[ -z "$FORESHAPE_ADMIN_TOKEN" ]]; then
         return 0
     fi
     while true; do
-        state=$(ask_foreshape host show "$FORESHAPE_AGENT_HOST" -f value -c state || true)
-        if [[ "$state" == "reporting" ]]; then
+        fresh=$(ask_foreshape host show "$FORESHAPE_AGENT_HOST" -f value -c fresh || true)
+        if [[ "$fresh" == "True" ]]; then
             return 0
         fi
         if ((SECONDS >= until)); then
-            die $LINENO "the agent of $FORESHAPE_AGENT_HOST does not report (${state:-unknown}); see: journalctl -u devstack@foreshape-agent"
+            die $LINENO "the agent of $FORESHAPE_AGENT_HOST does not report; see: journalctl -u devstack@foreshape-agent"
         fi
         sleep 2
     done

@@ -121,6 +121,7 @@ get_or_create_endpoint() {
     echo "endpoint-id-$1"
 }
 
+# shellcheck disable=SC2086
 run_process() {
     _called run_process "$@"
     is_service_enabled "$1" || return 0
@@ -129,15 +130,31 @@ run_process() {
         exit 1
     fi
     touch "$UNITS/$1"
+    if [[ -n "${REAL_PROGRAMS:-}" ]]; then
+        env $5 $2 </dev/null >"$UNITS/$1.log" 2>&1 & # words are split here, as systemd splits them
+        echo $! >"$UNITS/$1"
+    fi
 }
 
 stop_process() {
     _called stop_process "$@"
     is_service_enabled "$1" || return 0
+    if [[ -s "$UNITS/$1" ]]; then
+        kill "$(<"$UNITS/$1")"
+        tail --pid="$(<"$UNITS/$1")" -f /dev/null
+    fi
     rm -f "$UNITS/$1"
 }
 
 wait_for_service() {
     _called wait_for_service "$@"
+    if [[ -n "${REAL_PROGRAMS:-}" ]]; then
+        local address=${2#*://} until=$((SECONDS + $1))
+        address=${address%%/*}
+        until (: <>"/dev/tcp/${address/://}") 2>/dev/null; do
+            ((SECONDS < until)) || return 1
+            sleep 0.2
+        done
+    fi
     [[ ! -e "$WORLD/controller-is-dead" ]]
 }

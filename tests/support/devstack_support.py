@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +51,7 @@ done
 echo "[\"$name\"$said]" >>"$CALLS"
 case "$name $*" in
 foreshape\ *enroll*) [ ! -e "$WORLD/controller-is-dead" ] && echo join-token-of-the-controller ;;
-foreshape\ *host\ show*) cat "$WORLD/state" ;;
+foreshape\ *host\ show*) cat "$WORLD/fresh" ;;
 foreshape-agent\ *--enrol*) echo "[\"stdin\", \"$(cat)\"]" >>"$CALLS"; echo token >"$STATE/token" ;;
 esac
 """
@@ -70,13 +71,21 @@ class Node:
     services: str = FIRST_NODE
     local: dict[str, str] = field(default_factory=dict)
     plugin: Path = PLUGIN
+    real: bool = False
+    """The programs of this environment are run, and time passes."""
 
     def __post_init__(self) -> None:
         for name in ("bin", "units", "opt", "etc/nova", "etc/placement", "etc/keystone", "usr"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        (self.folder / "state").write_text("reporting\n")
-        for name, body in (_PROGRAMS | {"python-of-the-test": _PYTHON, "in-venv": _IN_VENV}).items():
+        (self.folder / "fresh").write_text("True\n")
+        python = _PYTHON.replace("$WORLD/bin/in-venv", f"{Path(sys.executable).parent}/$program") if self.real else _PYTHON
+        for name, body in (_PROGRAMS | {"python-of-the-test": python, "in-venv": _IN_VENV}).items():
             self.program(name, body)
+        if self.real:
+            (self.folder / "bin/sleep").unlink()
+            self.local = {"OFFLINE": "True", "REAL_PROGRAMS": "yes", "SERVICE_TIMEOUT": "60"} | self.local
+            (self.data / "venv").mkdir(parents=True)
+            subprocess.run([self.folder / "bin/python-of-the-test", "-m", "venv", self.data / "venv"], check=True, timeout=10)
 
     def program(self, name: str, body: str) -> None:
         file = self.folder / "bin" / name
@@ -101,7 +110,7 @@ class Node:
 
     def files(self) -> set[str]:
         """Everything that lies on this machine now, but for this harness's own."""
-        inner = {"bin", "units", "calls", "state"}
+        inner = {"bin", "units", "calls", "fresh"}
         found = (p.relative_to(self.folder) for p in self.folder.rglob("*"))
         return {str(p) for p in found if p.parts[0] not in inner}
 
