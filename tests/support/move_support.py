@@ -75,10 +75,10 @@ class MoveWorld(World):
         self.look()
         self.coordinator.run_once(self.at)
 
-    def rounds(self, most: int = 30) -> list[Moving]:
+    def rounds(self, most: int = 40, seconds: float = 5.0) -> list[Moving]:
         """Until nothing is open any more; what was done."""
         for _ in range(most):
-            self.round()
+            self.round(seconds)
             if not self.store.migrating.moves.open():
                 break
         return self.done()
