@@ -84,6 +84,34 @@ def test_what_the_program_writes_by_default_lies_in_its_state_directory(name: st
     assert all(path == state or path.startswith(f"{state}/") for path in paths), (state, paths)
 
 
+def test_the_controller_finds_its_cloud_with_nothing_but_what_the_unit_gives_it(tmp_path: Path) -> None:
+    """No home (ProtectHome), no working directory of its own: the variable alone leads to the credentials."""
+    variable, path = re.findall(r"^Environment=(OS_\w+)=(.+)$", unit("foreshape-controller"), re.MULTILINE)[0]
+    clouds = tmp_path / Path(path).name
+    clouds.write_text("clouds: {mine: {auth: {auth_url: 'http://192.0.2.1/v3', username: u, password: p, project_name: service}}}\n")
+    program = (
+        "from foreshape_controller.cloud.call import Ways\n"
+        "from foreshape_controller.cloud.session import Access, connect\n"
+        "connect(Access(cloud='mine'), Ways())\n"
+    )
+
+    def ask(**variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {"HOME": "/nonexistent", **variables}
+        return subprocess.run(
+            [sys.executable, "-c", program], env=environment, cwd="/", capture_output=True, text=True, timeout=60, check=False
+        )
+
+    found = ask(**{variable: str(clouds)})
+    assert found.returncode == 0, found.stderr
+    assert "see clouds.yaml" in ask().stderr
+
+
+def test_credentials_are_for_the_controllers_eyes_only() -> None:
+    path = re.findall(r"^Environment=OS_\w+=(.+)$", unit("foreshape-controller"), re.MULTILINE)[0]
+    rules = (FOLDER / "tmpfiles.d" / "foreshape-controller.conf").read_text().splitlines()
+    assert [line.split()[2:5] for line in rules if line.split()[1] == path] == [["0640", "root", "foreshape"]]
+
+
 @pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is not installed")
 def test_sysusers_would_make_both_users_and_put_the_agent_into_libvirts_group(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
