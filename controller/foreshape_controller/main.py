@@ -113,6 +113,7 @@ class Program:
         self.store.sales.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.migrating.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.needs.tidy(now - s.journal.acting_retention_days * 86400.0)
+        self.store.reservations.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.transfers.tidy(now - s.journal.acting_retention_days * 86400.0)
         self.store.journal.tidy(now, s.journal.hold_retention_h * 3600.0, s.journal.acting_retention_days * 86400.0)
 
