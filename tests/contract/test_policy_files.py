@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from foreshape_controller.cloud.rights import ADVICE, TRIES
+
 pytestmark = pytest.mark.contract
 
 REPOSITORY = Path(__file__).parents[2]
@@ -34,6 +36,14 @@ def given(kind: str) -> dict[str, str]:
 def test_the_files_give_what_the_guide_promises(kind: str) -> None:
     assert promised()[kind]
     assert set(given(kind)) == promised()[kind]
+
+
+def test_whatever_the_controller_tries_out_is_given() -> None:
+    """``foreshape cloud status --rights`` tells operators what is missing: the files have to give all of it."""
+    for kind in ("read", "act"):
+        tried = {one.policy for one in TRIES if (one.needed_for == ADVICE) == (kind == "read")}
+        assert tried
+        assert tried <= set(given(kind))
 
 
 def test_what_reads_and_what_acts_do_not_overlap() -> None:
