@@ -1,5 +1,7 @@
 """A plan's columns as bytes and back: nothing is lost, whatever the numbers are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -67,6 +69,16 @@ def same(a, b):
         assert (other.choice.dtype, other.asked.dtype, other.target.dtype) == (np.int32, np.uint32, np.float64)
 
 
+def alone_of(table, row):
+    """A table of one of its rows."""
+
+    def cut(sizes):
+        columns = {name: getattr(sizes, name)[[row]] for name in (*FLOATS, "choice", "code", "asked", "passed")}
+        return replace(sizes, inputs={name: values[[row]] for name, values in sizes.inputs.items()}, **columns)
+
+    return PlanTable(table.plan, table.at, *((getattr(table, t)[row],) for t in TEXTS), cut(table.cpu), cut(table.memory))
+
+
 @settings(max_examples=min(LONG, 300))
 @given(plan_tables(), st.integers(1, 12))
 def test_a_table_comes_back_as_it_was(table, rows):
@@ -85,6 +97,11 @@ def test_a_table_comes_back_as_it_was(table, rows):
             assert table.hosts[i] == alone.hosts[j]
             assert told(table.cpu, "peak_reason")[i] == told(alone.cpu, "peak_reason")[j]
             assert np.array_equal(table.memory.target[i], alone.memory.target[j], equal_nan=True)
+            assert tables.alone(mine.data, server, "plan-1", 5.5).servers == (server,)
+        if table.servers:
+            last = table.servers[-1]
+            mine = parts[tables.part_of(last, len(parts))].data
+            same(alone_of(table, len(table) - 1), tables.alone(mine, last, "plan-1", 5.5))
     finally:
         tables.PART_ROWS = before
 
@@ -97,6 +114,7 @@ def test_a_server_whose_name_is_part_of_another_s_is_not_found_in_it():
     assert tables.holds(part.data, "vm-10")
     assert not tables.holds(part.data, "vm-1")
     assert not tables.holds(part.data, "10")
+    assert tables.alone(part.data, "vm-1", "p", 0.0) is None
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, delete, exists, insert, select
 from sqlalchemy.sql.expression import literal
 
+from foreshape_controller.model import told
 from foreshape_controller.model.decision import Decision
 from foreshape_controller.model.plan import Choice, Plan
 from foreshape_controller.store import tables
@@ -39,9 +40,9 @@ class Plans:
         if parts:
             common = {"plan": plan.plan, "parts": len(parts), "at": plan.at}
             conn.execute(insert(plan_tables), [{**common, "part": p.number, "data": p.data} for p in parts])
-        told = plan.written or ordered
-        if told:
-            conn.execute(insert(decisions), [_row(plan, d) for d in told])
+        words = plan.written or ordered
+        if words:
+            conn.execute(insert(decisions), [_row(plan, d) for d in words])
 
     def latest(self) -> Plan | None:
         """The newest plan, whole."""
@@ -97,11 +98,8 @@ def _in_columns(conn: Connection, server: str, until: float, limit: int) -> Iter
     """From the newest on, until so many are found."""
     found = 0
     for plan, at, data in _parts(conn, server, until):
-        if not tables.holds(data, server):
-            continue
-        decision = Plan(plan=plan, at=at, table=tables.unpack([data], plan, at)).decision(server)
-        if decision is not None:
-            yield plan, decision
+        if (row := tables.alone(data, server, plan, at)) is not None:
+            yield plan, told.decision(row, 0)
             found += 1
         if found >= limit:
             return
