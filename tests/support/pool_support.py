@@ -42,7 +42,7 @@ class Life:
 
 
 class Mortal:
-    """Somebody whose changing methods can be the last thing that happens: before they do it, or just after."""
+    """Somebody whose changing methods can be the last thing that happens. Dead after one is dead before the next: nothing is between."""
 
     ACTS = frozenset({"create", "delete", "rename", "tag", "create_port", "delete_port", "plan", "change", "claim", "missed", "record"})
 
@@ -55,7 +55,6 @@ class Mortal:
             return found
 
         def act(*args: Any, **words: Any) -> Any:
-            self._life.tick()
             done = found(*args, **words)
             self._life.tick()
             return done
@@ -81,6 +80,7 @@ class World:
         self.sequence = 0
         self.deaf: set[str] = set()
         """Hosts whose agents say nothing."""
+        self.plans = True
         self.start()
         self.program.store.modes.set("cloud", mode, "a test", self.at)
 
@@ -108,12 +108,12 @@ class World:
         assert self.program.cloud is not None
         self.program.cloud.watch.run_once(self.at)
 
-    def later(self, seconds: float = 10.0, *, plan: bool = True) -> None:
+    def later(self, seconds: float = 10.0, *, plan: bool | None = None) -> None:
         """Time passes: agents report, the cloud is read, a plan is made, pools are looked after."""
         self.at += seconds
         self.report()
         self.look()
-        if plan:
+        if self.plans if plan is None else plan:
             self.program.plan_loop.run_once(self.at)
         self.work.run_once(self.at)
 

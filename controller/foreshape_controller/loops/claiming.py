@@ -11,7 +11,7 @@ from foreshape_controller.decide import pool as rules
 from foreshape_controller.decide import shadow as life
 from foreshape_controller.errors import CloudError, ControllerError, Gone, Invalid, NotFound
 from foreshape_controller.loops.pool import PoolWork, new_shadow
-from foreshape_controller.loops.shadowing import Scene, whole
+from foreshape_controller.loops.shadowing import Scene
 from foreshape_controller.model.decision import Choice, Decision, Sizing
 from foreshape_controller.model.plan import Plan
 from foreshape_controller.model.pool import CLAIMED_KEY, SHADOW_KEY, ClaimAnswer, ClaimRequest, Happened, Pool, Shadow, State
@@ -89,11 +89,11 @@ class Claiming:
         return _answer(pool, taken, hit=True, note="; ".join(n for n in notes if n))
 
     def _inflate(self, taken: Shadow, seen: Server | None, room_mib: float, now: float) -> str:
-        """An order to its agent, in the journal first. What does not fit now follows from plans: its floor is what was sold."""
+        """An order to its agent, in the journal first, also where it seems to have everything: an order to shrink may be under way, which
+        this one replaces. What does not fit now follows from plans: its floor is what was sold.
+        """
         if seen is None:
             return "its agent is not heard: it grows as soon as plans see it"
-        if whole(seen):
-            return ""
         sold, has = seen.entitlement, seen.allocation
         memory = min(sold.memory.mib, has.memory.mib + max(0.0, room_mib))
         order, plan = grown(taken, seen, Size(sold.cpu, Memory(memory)), now, self._work.terms.order_ttl_s)
@@ -164,8 +164,8 @@ def grown(taken: Shadow, seen: Server, to: Size, now: float, ttl_s: float) -> tu
         cause=cause,
         plan=plan,
         server=seen.id,
-        cpu=to.cpu if decision.cpu.choice is Choice.GROW else None,
-        memory=to.memory if decision.memory.choice is Choice.GROW else None,
+        cpu=to.cpu,
+        memory=to.memory,
         floor=to,
         ceiling=seen.entitlement,
         issued_at=now,

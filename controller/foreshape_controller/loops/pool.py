@@ -80,11 +80,10 @@ class PoolWork:
     def run_once(self, now: float) -> None:
         """Look after every pool; one that fails does not stop the others."""
         pools = self.store.pools.all(closing=True)
-        if not pools:
-            return
-        seen = self.store.inventory.view(now)
-        for pool in pools:
-            self.store.pools.decide(pool.id, self._looked_after(pool, seen, now))
+        if pools:
+            seen = self.store.inventory.view(now)
+            for pool in pools:
+                self.store.pools.decide(pool.id, self._looked_after(pool, seen, now))
         if now - self._swept_at >= self.terms.sweep_every_s:
             self._swept_at = now
             self.sweep(now)
@@ -215,9 +214,9 @@ class PoolWork:
         return told
 
     def _leaks(self, view: CloudView, now: float) -> Iterator[str]:
-        tagged = {s.metadata[SHADOW_KEY]: s for s in view.servers.values() if s.metadata.get(SHADOW_KEY)}
+        tagged = [(s.metadata[SHADOW_KEY], s) for s in view.servers.values() if s.metadata.get(SHADOW_KEY)]
         known = {s.id: s for s in self.store.pools.shadows()} if tagged else {}
-        for ident, server in tagged.items():
+        for ident, server in tagged:
             record = known.get(ident)
             if record is None:
                 yield f"server {server.id} ({server.name}) has the tag of shadow VM {ident}, of which there is no record here: left alone"

@@ -191,7 +191,7 @@ class Shadowing:
         except Gone as e:
             return self.happen(shadow, Happened.VANISHED, str(e), scene.now)
         waited = scene.now - (shadow.claimed_at or shadow.since)
-        if whole(scene.seen):
+        if whole(scene.seen, shadow.claimed_at or shadow.since):
             return self.happen(shadow, Happened.HANDED, "it has what was sold", scene.now)
         if waited > self._terms.claim_limit_s:
             return self.happen(shadow, Happened.HANDED, f"as it is: it did not get all of what was sold in {waited:.0f} s", scene.now)
@@ -250,9 +250,9 @@ def up(seen: Server | None, now: float) -> bool:
     return (memory is not None and memory.confidence >= CONFIDENT) or now - seen.first_seen >= SETTLED_S
 
 
-def whole(seen: Server | None) -> bool:
-    """Whether it has what was sold, as its agent measured it."""
-    if seen is None:
+def whole(seen: Server | None, since: float) -> bool:
+    """Whether it has what was sold, as its agent measured it since then: what was measured before may have been taken meanwhile."""
+    if seen is None or seen.last_seen <= since:
         return False
     has, sold = seen.allocation, seen.entitlement
     return has.cpu.cores * NEAR >= sold.cpu.cores and has.memory.mib * NEAR >= sold.memory.mib
