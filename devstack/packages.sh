@@ -6,7 +6,7 @@ set -euo pipefail
 list="$(dirname "$0")/packages.txt"
 require=no
 [ "${1:-}" = --require ] && { require=yes; shift; }
-parts="${*:-build lab units past}"
+parts="${*:-build lab units past cloud}"
 
 missing() {
   local name part _
@@ -24,6 +24,14 @@ if ! command -v dpkg-query >/dev/null; then
 fi
 need=$(missing | xargs)
 [ -z "$need" ] && exit 0
+# Debian starts what it installs. The beds run servers of their own, so nothing is started while this runs.
+policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
+start_nothing() {
+  [ -e "$policy" ] && return
+  printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"
+  trap 'rm -f "$policy"' EXIT
+}
+
 install() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get -qq update &&
@@ -32,6 +40,7 @@ install() {
 
 if [ "$(id -u)" = 0 ]; then
   echo "packages: installing $need"
+  start_nothing
   # shellcheck disable=SC2086  # a list of names
   install $need || echo "packages: apt-get failed, see above"
   need=$(missing | xargs)

@@ -48,6 +48,8 @@ class HostGroup:
     """One lab host's cgroups."""
 
     name: str
+    first: bool = True
+    """Whether it goes before other work."""
 
     def folders(self) -> list[Path]:
         return [h.mounted / self.name for h in hierarchies()]
@@ -56,7 +58,7 @@ class HostGroup:
         for h in hierarchies():
             folder = h.mounted / self.name
             folder.mkdir(exist_ok=True)
-            for file, weight in WEIGHTS.items():
+            for file, weight in WEIGHTS.items() if self.first else ():
                 if (folder / file).exists():
                     (folder / file).write_text(weight)
             if "cpuset" in h.controllers:  # a new cpuset is empty: nothing may run in it
