@@ -21,6 +21,15 @@ function install_foreshape {
     "$FORESHAPE_BIN_DIR/pip" install -c "$FORESHAPE_DIR/constraints.txt" -e "${FORESHAPE_DIR}[agent,controller,openstack]"
 }
 
+# The weigher runs inside nova-scheduler, so it is installed where Nova is, by DevStack's own pip and constraints.
+function install_foreshape_weigher {
+    pip_install -e "$FORESHAPE_DIR"
+}
+
+function is_foreshape_weigher_wanted {
+    [[ "$FORESHAPE_WEIGHER" == "True" ]] && is_service_enabled n-sch && is_service_enabled foreshape-controller
+}
+
 # -- configure
 
 function configure_foreshape_controller {
@@ -36,6 +45,7 @@ function configure_foreshape_controller {
     iniset "$conf" plan default_mode "$FORESHAPE_MODE"
     iniset "$conf" learn models_dir "$state/models"
     iniset "$conf" api admin_token_file "$FORESHAPE_ADMIN_TOKEN_FILE"
+    iniset "$conf" sell headroom_token_file "$FORESHAPE_HEADROOM_TOKEN_FILE"
     iniset "$conf" api tls off
     if is_service_enabled tls-proxy; then
         iniset "$conf" api bind 127.0.0.1
@@ -104,6 +114,16 @@ function configure_foreshape_agent {
         iniset "$conf" controller ca_file "$SSL_BUNDLE_FILE"
     else
         iniset "$conf" controller insecure True
+    fi
+}
+
+function configure_foreshape_weigher {
+    iniset "$NOVA_CONF" filter_scheduler weight_classes \
+        "nova.scheduler.weights.all_weighers,foreshape_weigher.weigher.HeadroomWeigher"
+    iniset "$NOVA_CONF" foreshape headroom_url "$FORESHAPE_URL/v1/headroom"
+    iniset "$NOVA_CONF" foreshape headroom_token_file "$FORESHAPE_HEADROOM_TOKEN_FILE"
+    if is_service_enabled tls-proxy; then
+        iniset "$NOVA_CONF" foreshape headroom_ca_file "$SSL_BUNDLE_FILE"
     fi
 }
 
@@ -243,6 +263,9 @@ function foreshape_phase {
                 echo_summary "Installing Foreshape"
                 install_foreshape
             fi
+            if is_foreshape_weigher_wanted; then
+                install_foreshape_weigher
+            fi
             ;;
         "stack post-config")
             echo_summary "Configuring Foreshape"
@@ -253,6 +276,9 @@ function foreshape_phase {
             fi
             if is_service_enabled foreshape-agent; then
                 configure_foreshape_agent
+            fi
+            if is_foreshape_weigher_wanted; then
+                configure_foreshape_weigher
             fi
             ;;
         "stack extra")

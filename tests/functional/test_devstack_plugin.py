@@ -3,6 +3,7 @@
 What is not DevStack's is refused there: a function that it does not have, or another number of arguments, ends the run.
 """
 
+import configparser
 import importlib.util
 import os
 import re
@@ -20,6 +21,7 @@ from cloud_emulator import Emulator, running
 from devstack_support import FIRST_NODE, PHASES, PLUGIN, REPOSITORY, SECOND_NODE, STANDINS, Node, table
 from foreshape_agent.config import load as load_agent
 from foreshape_controller.config import load as load_controller
+from foreshape_weigher.options import OPTIONS
 
 pytestmark = pytest.mark.functional
 
@@ -396,6 +398,36 @@ def test_a_second_node_without_an_api_gets_no_policies(tmp_path: Path) -> None:
     assert list((tmp_path / "etc").glob("*/policy.d")) == []
 
 
+# -- the weigher in Nova's scheduler
+
+
+def test_novas_scheduler_weighs_headroom_where_it_is_wanted(tmp_path: Path) -> None:
+    node = Node(tmp_path, FIRST_NODE + ",n-sch", {"FORESHAPE_WEIGHER": "True"})
+    calls = node.stack("install", "post-config")
+    assert named(calls, "pip_install") == [("-e", str(REPOSITORY))]
+    nova = configparser.ConfigParser()
+    nova.read(tmp_path / "etc/nova/nova.conf")
+    module, name = nova["filter_scheduler"]["weight_classes"].split(",")[1].rsplit(".", 1)
+    assert f"class {name}" in (REPOSITORY / "controller" / module.replace(".", "/")).with_suffix(".py").read_text()
+    assert {f"headroom_{key}" for key in ("url", "token_file")} == set(nova["foreshape"]) <= {option.name for option in OPTIONS}
+    assert nova["foreshape"]["headroom_url"] == "http://192.0.2.11:8470/v1/headroom"
+    assert nova["foreshape"]["headroom_token_file"] == load_controller(node.conf / "controller.conf").sell.headroom_token_file
+
+
+@pytest.mark.parametrize(
+    ("services", "local"),
+    [
+        (FIRST_NODE + ",n-sch", {}),
+        (FIRST_NODE, {"FORESHAPE_WEIGHER": "True"}),
+        (FIRST_NODE + ",n-sch", {"FORESHAPE_WEIGHER": "True", "DISABLED_SERVICES": "foreshape-controller", "FORESHAPE_ADMIN_TOKEN": TOKEN}),
+    ],
+)
+def test_novas_scheduler_is_left_as_it_is_otherwise(tmp_path: Path, services: str, local: dict[str, str]) -> None:
+    calls = Node(tmp_path, services, local).stack()
+    assert named(calls, "pip_install") == []
+    assert not (tmp_path / "etc/nova/nova.conf").exists()
+
+
 # -- again, and away
 
 
@@ -559,7 +591,7 @@ def test_these_tests_run_every_function_of_the_plugin(tmp_path: Path) -> None:
     text = (PLUGIN / "plugin.sh").read_text()
     functions = set(re.findall(r"^function (\w+) \{", text, re.MULTILINE))
     marked = re.sub(r"^function (\w+) \{", r'function \1 {\n    echo "\1" >>"$WORLD/reached"', text, flags=re.MULTILINE)
-    node = Node(tmp_path, plugin=changed(tmp_path, text, marked))
+    node = Node(tmp_path, FIRST_NODE + ",n-sch", {"FORESHAPE_WEIGHER": "True"}, changed(tmp_path, text, marked))
     node.stack()
     node.unstack()
     node.clean()

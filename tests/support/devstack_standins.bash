@@ -43,6 +43,7 @@ _called() {
 
 define_plugin() { _called define_plugin "$@"; }
 echo_summary() { _called echo_summary "$@"; }
+pip_install() { _called pip_install "$@"; }
 start_tls_proxy() { _called start_tls_proxy "$@"; }
 
 die() {

@@ -168,6 +168,7 @@ class Node:
             "DATA_DIR": f"{folder}/opt/data",
             "SSL_BUNDLE_FILE": f"{folder}/opt/data/ca-bundle.pem",
             "NOVA_CONF_DIR": f"{folder}/etc/nova",
+            "NOVA_CONF": f"{folder}/etc/nova/nova.conf",
             "PLACEMENT_CONF_DIR": f"{folder}/etc/placement",
             "KEYSTONE_CONF_DIR": f"{folder}/etc/keystone",
             "KEYSTONE_SERVICE_URI": "http://192.0.2.11/identity",
