@@ -1,5 +1,6 @@
 """The command's door to the controller's API: the only place of the CLI that imports httpx."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,10 @@ class Client:
     def get(self, path: str, **params: str | float) -> Any:
         return self._ask("GET", path, params=params)
 
+    def text(self, path: str) -> str:
+        """What is no JSON: a calendar."""
+        return str(self._ask("GET", path, body=lambda response: response.text))
+
     def put(self, path: str, body: dict[str, Any]) -> Any:
         return self._ask("PUT", path, json=body)
 
@@ -56,13 +61,13 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def _ask(self, method: str, path: str, **kwargs: Any) -> Any:
+    def _ask(self, method: str, path: str, body: Callable[[httpx.Response], Any] | None = None, **kwargs: Any) -> Any:
         try:
             response = self._http.request(method, path, **kwargs)
         except httpx.HTTPError as e:
             raise Unreachable(self._why_unreachable(e)) from e
         if response.is_success:
-            return self._body(response)
+            return body(response) if body else self._body(response)
         raise self._refusal(response)
 
     def _why_unreachable(self, error: httpx.HTTPError) -> str:

@@ -306,3 +306,29 @@ def _epoch(moment: date, zone: ZoneInfo) -> float:
     if not isinstance(moment, datetime):
         moment = datetime.combine(moment, time(), zone)
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
+
+
+def spans(name: str, planned: Iterable[tuple[float, float, str]], now: float) -> str:
+    """A calendar of what is planned: start, end (epoch s), and what it is called. Neighbours that are called the same are one event."""
+    calendar = icalendar.Calendar()
+    for key, value in (("prodid", "-//Foreshape//"), ("version", "2.0"), ("x-wr-calname", name)):
+        calendar.add(key, value)
+    for start, end, summary in _joined(planned):
+        event = icalendar.Event()
+        event.add("uid", f"{uuid5(NAMESPACE_URL, f'{name} {start:.0f} {summary}')}@foreshape")
+        event.add("dtstamp", datetime.fromtimestamp(now, UTC))
+        event.add("dtstart", datetime.fromtimestamp(start, UTC))
+        event.add("dtend", datetime.fromtimestamp(end, UTC))
+        event.add("summary", summary)
+        calendar.add_component(event)
+    return str(calendar.to_ical().decode())
+
+
+def _joined(planned: Iterable[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    found: list[tuple[float, float, str]] = []
+    for start, end, summary in planned:
+        if found and found[-1][1:] == (start, summary):
+            found[-1] = (found[-1][0], end, summary)
+        else:
+            found.append((start, end, summary))
+    return found
