@@ -130,7 +130,7 @@ def test_in_advise_it_is_proposed_and_nothing_is_asked_of_placement(world: World
     made = created(ask, "--host", "node01", *SMALL)
     world.cloud.reservations.run_once(world.at)
     said = json.loads(ask("reservation", "show", made["id"], "-f", "json").out)["said"]
-    assert said == "planned: would hold 1024 MEMORY_MB, 2 VCPU on node01 now; the mode there is advise, not act"
+    assert said == "planned: would hold 1024 MEMORY_MB, 2 VCPU on node01 now; nothing is taken on node01: the mode there is advise, not act"
     assert world.ours() == 0
 
 

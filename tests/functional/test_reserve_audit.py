@@ -12,7 +12,7 @@ from foreshape_controller.model.cloud import LOCKED_OUT, RESERVATION
 from foreshape_controller.model.reservation import State
 from foreshape_controller.store.engine import Database
 from foreshape_wire.order import Mode
-from reserve_support import Killed, World, world
+from reserve_support import Killed, World, until, world
 
 pytestmark = pytest.mark.functional
 
@@ -221,7 +221,7 @@ def test_in_advise_a_planned_one_says_what_would_be_done(tmp_path: Path) -> None
         planned = here.reservations.plan(here.wish(), here.at)
         here.later(1)
         assert here.reservations.find(planned.id).said == (
-            "planned: would hold 4096 MEMORY_MB, 4 VCPU on node02 now; the mode there is advise, not act"
+            "planned: would hold 4096 MEMORY_MB, 4 VCPU on node02 now; nothing is taken on node02: the mode there is advise, not act"
         )
         assert here.ours() == {}
 
@@ -363,10 +363,19 @@ def test_a_fault_of_placement_leaves_journal_and_placement_agreed(here: World, f
         pass
     here.emulator.faults.clear()
     here.later(301)
+    until(lambda: here.reservations.audit(here.at).clean, "what came late to be put right")
     owned = {s.consumer for r in here.reservations.open() for s in r.slots}
     assert set(here.ours()) == owned
     assert not here.locked()
-    assert here.reservations.audit(here.at).clean
+
+
+def test_a_write_that_comes_after_the_end_is_deleted_at_once(here: World) -> None:
+    held = here.hold()
+    late = dict(here.emulator.placement.consumers)
+    here.reservations.release(held.id, "over", here.at)
+    here.emulator.placement.consumers.update(late)
+    assert here.reservations.audit(here.at).deleted == 1
+    assert here.ours() == {}
 
 
 @pytest.mark.parametrize("broken", ["endpoint", "keystone"])

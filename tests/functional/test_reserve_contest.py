@@ -1,19 +1,21 @@
 """Others want the same room: thieves that boot all the time, a second hand-over to the same host, and moves that forecasts announce."""
 
+import random
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from emulated_problem import Problem
-from foreshape_controller.errors import NoRoom
+from foreshape_controller.errors import CloudError, NoRoom
 from foreshape_controller.model.cloud import LOCKED_OUT
 from foreshape_controller.model.moving import Goal, Proposal
 from foreshape_controller.model.reservation import State
-from reserve_support import World, world
+from reserve_support import HOSTS, World, until, world
 
 pytestmark = pytest.mark.functional
 
@@ -194,3 +196,62 @@ def test_room_that_was_lost_is_planned_for_again_while_the_proposal_stands(here:
 
 def test_a_server_of_a_volume_takes_no_disk(here: World) -> None:
     assert here.hold(resources={"VCPU": 1, "MEMORY_MB": 64, "DISK_GB": 0}).wish.resources == {"VCPU": 1, "MEMORY_MB": 64}
+
+
+# -- everything at once
+
+
+class Crowd:
+    """Many threads on one controller: they hold, hand over and release; one audits; one is an operator who deletes."""
+
+    def __init__(self, here: World) -> None:
+        self.here, self.over = here, threading.Event()
+
+    def works(self, number: int) -> None:
+        host, chance = HOSTS[number % len(HOSTS)], random.Random(number)
+        for turn in range(6):
+            with suppress(CloudError):
+                self._turn(host, 1 + turn % 3, chance)
+
+    def _turn(self, host: str, count: int, chance: random.Random) -> None:
+        here = self.here
+        held = here.hold(host=host, count=count, resources={"VCPU": 1, "MEMORY_MB": 64})
+        if chance.random() < 0.5:
+            here.reservations.hand_over(held.id, lambda: None, here.at, force=True)
+        if chance.random() < 0.7:
+            here.reservations.release(held.id, "over", here.at)
+
+    def audits(self) -> None:
+        while not self.over.wait(0.01):
+            self.here.reservations.audit(self.here.at)
+
+    def deletes(self) -> None:
+        chance = random.Random(7)
+        while not self.over.wait(0.02):
+            with self.here.emulator.lock:
+                self.here.emulator.placement.consumers.pop(chance.choice([*self.here.ours(), ""]), None)
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            others = [pool.submit(self.audits), pool.submit(self.deletes)]
+            work = [pool.submit(self.works, number) for number in range(6)]
+            try:
+                for one in work:
+                    one.result(60)
+            finally:
+                self.over.set()
+            for other in others:
+                other.result(60)
+
+
+def test_many_at_work_at_once_on_a_bad_day_and_journal_and_placement_agree_in_the_end(here: World) -> None:
+    for pattern, kind in (("PUT /allocations", "lost"), ("DELETE /allocations", "lost"), ("placement GET", "status"), ("/traits", "storm")):
+        here.fails(pattern, kind, times=10)
+    Crowd(here).run()
+    here.emulator.faults.clear()
+    here.later(1)
+    until(lambda: here.reservations.audit(here.at).clean, "what came late to be put right")
+    wanted = {s.consumer for r in here.reservations.open() if r.wanted for s in r.slots}
+    assert set(here.ours()) == wanted
+    assert not any(here.locked(h) for h in HOSTS)
+    assert here.store.reservations.locks() == {}

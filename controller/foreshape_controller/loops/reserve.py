@@ -97,7 +97,7 @@ class Reservations:
         made = self._same(wish)
         if made is None:
             check(wish, now)
-            self.targets.allowed(wish.host, now)
+            self.targets.ready(wish.host, now)
             made = self.plan(wish, now)
         after, error = self.begin(made.id, now)
         if after.state is State.HELD:
@@ -105,14 +105,14 @@ class Reservations:
         if isinstance(error, NoRoom | Gone):
             self.holding.happen(made.id, Event(kind=Happened.RELEASE, text=str(error)), now)
             raise error
-        raise error or Temporary(f"reservation {made.id} is {after.state.value}: {after.said}", maybe_done=after.owed)
+        raise _unknown(after, error)
 
     def begin(self, wanted: str, now: float) -> tuple[Reservation, CloudError | None]:
         """Ask Placement for what is planned, or go on asking. Raises CloudError where nothing may be asked."""
         with self.holding.alone(wanted):
             planned = self._store.find(wanted)
             if not planned.owed and planned.state is State.PLANNED:
-                host = self.targets.allowed(planned.wish.host, now)
+                host = self.targets.ready(planned.wish.host, now)
                 self._store.save(replace(planned, provider=host.provider))
                 return self.holding.happen(wanted, Event(kind=Happened.DUE), now)
             return self.holding.happen(wanted, Event(kind=Happened.TICK), now)
@@ -208,9 +208,10 @@ class Reservations:
             return self.holding.happen(reservation.id, Event(kind=Happened.TICK), now, takes=False)[1]
         if not self._due(reservation, places, now):
             return None
-        said = self._watch.why_not(now) or self._may(wish.host)
-        if said:
-            self._say(reservation, f"planned: would hold {_amounts(wish)} on {wish.host} now; {said}")
+        try:
+            self.targets.ready(wish.host, now)
+        except CloudError as e:
+            self._say(reservation, f"planned: would hold {_amounts(wish)} on {wish.host} now; {e}")
             return None
         return self._begun(reservation, now)
 
@@ -272,6 +273,14 @@ def check(wish: ReservationWish, now: float) -> None:
         raise Invalid(f"until: it ends in the future, within {MOST_S / 86400:.0f} days")
     if wish.starts >= wish.until:
         raise Invalid("starts: it begins before it ends")
+
+
+def _unknown(left: Reservation, error: CloudError | None) -> CloudError:
+    """For somebody who has to know that it may be held already."""
+    if error is not None and not isinstance(error, Temporary):
+        return error
+    told = f"{error or left.said}; reservation {left.id} stays asked for: see 'foreshape reservation show {left.id}'"
+    return Temporary(told, delay=error.delay if error else 0.0, maybe_done=left.owed)
 
 
 def _alike(one: ReservationWish, other: ReservationWish) -> bool:

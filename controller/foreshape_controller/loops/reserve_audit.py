@@ -108,8 +108,10 @@ class Auditor:
                     found[consumer] = provider
         run.orphans = len(found)
         self._strays = {c: min(self._strays.get(c, now), now) for c in found}
+        late = self._store.written(found)
         for consumer, provider in found.items():
-            if now - self._strays[consumer] >= self._grace_s and not self._may(self._host_of(provider)):
+            waited = consumer in late or now - self._strays[consumer] >= self._grace_s
+            if waited and not self._may(self._host_of(provider)):
                 self._delete(consumer, provider, now)
                 run.deleted += 1
 
@@ -140,7 +142,7 @@ class Auditor:
             provider=provider,
             what="delete",
             subject=consumer,
-            reason=f"a reservation of ours that the journal has not known for {self._grace_s:.0f} s",
+            reason="a reservation of ours that nobody owns: its write came late, or the journal does not know it",
             undo="none: nobody knows whom it was for",
         )
         number = self._store.ask(write)

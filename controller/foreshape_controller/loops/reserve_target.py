@@ -46,18 +46,17 @@ class Targets:
             raise Gone(f"Placement knows no provider of {name}: nothing can be held there")
         return host
 
-    def allowed(self, name: str, now: float) -> CloudHost:
-        """A host on which room may be taken now. Raises Permanent where mode or a halt forbids it."""
+    def ready(self, name: str, now: float) -> CloudHost:
+        """A host on which room may be taken now, or to which somebody may be told to come. A lock may be on: ours, of a hand-over.
+
+        Raises Permanent where mode or a halt forbids it, or the host is down or disabled; Temporary while nobody can tell.
+        """
         host = self.host(name, now)
         if said := self._may(name):
             raise Permanent(f"nothing is taken on {name}: {said}")
-        return host
-
-    def ready(self, name: str, now: float) -> None:
-        """Whether somebody may be told to come now. A lock may be on: ours, or another hand-over's. Raises CloudError."""
-        host = self.allowed(name, now)
         if said := closed(replace(host, traits=host.traits - {LOCKED_OUT})):
-            raise Permanent(f"{name} is no target any more: {said}")
+            raise Permanent(f"{name} is no target: {said}")
+        return host
 
     def _view(self, now: float) -> CloudView:
         said, view = self._watch.why_not(now), self._watch.view()

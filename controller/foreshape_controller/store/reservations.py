@@ -3,7 +3,7 @@
 One transaction keeps a reservation together with the writes that follow from its new state: whoever dies after it finds both.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -87,6 +87,13 @@ class Reservations:
             query = query.where(reservation_writes.c.reservation == reservation)
         with self._db.read() as conn:
             return tuple(Write(**row._mapping) for row in conn.execute(query))
+
+    def written(self, subjects: Collection[str]) -> frozenset[str]:
+        """Those of these consumers that were written for some reservation, whatever became of it."""
+        mine = reservation_writes.c.subject.in_(list(subjects))
+        with self._db.read() as conn:
+            found = conn.execute(select(reservation_writes.c.subject).where(mine, reservation_writes.c.reservation != "")).scalars()
+            return frozenset(found)
 
     # -- locks
 
