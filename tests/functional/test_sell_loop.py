@@ -7,81 +7,19 @@ from dataclasses import replace
 import pytest
 
 from cloud_emulator import Emulator, Fault, running
-from foreshape_controller.cloud.call import Ways
-from foreshape_controller.cloud.inventory import read_cloud
-from foreshape_controller.cloud.patience import Patience
-from foreshape_controller.cloud.session import Access, Cloud, connect
-from foreshape_controller.decide.sell import Terms
 from foreshape_controller.errors import Invalid, NotFound
-from foreshape_controller.loops.acting import Acting
-from foreshape_controller.loops.clouding import CloudWatch
-from foreshape_controller.loops.sell import Selling, SellTerms
+from foreshape_controller.loops.sell import Selling
 from foreshape_controller.model.cloud import VCPU
-from foreshape_controller.model.sale import MOVED, OVERWRITTEN, WATCHED, WRITING, Sale
+from foreshape_controller.model.sale import MOVED, OVERWRITTEN, WATCHED, WRITING
 from foreshape_controller.store import Store
 from foreshape_wire.order import Mode
-from sell_support import HOUR, NOW, RULE, forecast
+from sell_support import HOUR, SELLS, Bed
 
 pytestmark = pytest.mark.functional
-
-TERMS = SellTerms(enabled=True, rule=RULE, terms={"cpu": Terms(2.0, 0.25, 0.5), "memory": Terms(1.0, 0.02, 1.0)})
 
 
 class Killed(BaseException):
     """The process ends here."""
-
-
-class Bed:
-    """One host of 100 cores, sold once, on a cloud and in a store that survive the loop."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self.emulator, self.now = emulator, NOW
-        self.provider = emulator.add_host("hv1", vcpus=100, ram=524288, ratio=1.0)
-        self.cloud: Cloud = connect(Access(timeout_s=5.0, options=emulator.options()), Ways(Patience(tries=2, first_s=0.01)))
-        self.store = Store.open("sqlite://")
-        self.store.modes.set("cloud", Mode.ACT, "test", 0.0)
-        self.start()
-
-    def start(self, terms: SellTerms = TERMS) -> None:
-        """The controller, as it is after a start: nothing is remembered but what is stored."""
-        read = self.cloud
-        watch = CloudWatch(
-            lambda before: read_cloud(read.nova, read.placement, lambda: self.now, before=before), full_every_s=1800, stale_after_s=120
-        )
-        self.watch, self.sell = watch, Selling(self.store, watch, read.placement, Acting(self.store).why_not, terms)
-
-    def expects(self, *levels: float, host: str = "hv1", memory: float = 1000.0) -> None:
-        """Demand by half-hours from now on; the last goes on."""
-        for resource, each in (("cpu", list(levels)), ("memory", [memory])):
-            self.store.forecasts.save(forecast(each, series=f"host:{host}", resource=resource, origin=self.now))
-
-    def look(self, hours: float = 0.0) -> Sale:
-        """Some time later; the CPU's sale afterwards."""
-        self.now += hours * HOUR
-        self.watch.run_once(self.now)
-        self.sell.run_once(self.now)
-        return self.cpu
-
-    def day(self, *levels: float) -> Sale:
-        """A day of hourly looks that all expect the same."""
-        for _ in range(25):
-            self.expects(*levels)
-            self.look()
-            self.now += HOUR
-        self.now -= HOUR
-        return self.cpu
-
-    @property
-    def cpu(self) -> Sale:
-        return next(s for s in self.sell.sales() if s.host == "hv1" and s.resource == "cpu")
-
-    @property
-    def ratio(self) -> float:
-        """What Placement has."""
-        return self.emulator.placement.providers[self.provider].inventories[VCPU]["allocation_ratio"]
-
-    def writes(self) -> int:
-        return sum(r.startswith("placement PUT") and "inventories" in r for r in self.emulator.requests)
 
 
 @pytest.fixture
@@ -179,7 +117,7 @@ def test_an_operators_word_puts_the_original_back_also_in_advise(bed, how):
     bed.day(20.0)
     bed.store.modes.set("cloud", Mode.ADVISE, "careful", 0.0)
     if how == "switched off":
-        bed.start(replace(TERMS, enabled=False))
+        bed.start(replace(SELLS, enabled=False))
     else:
         bed.sell.stop("hv1" if how == "stop of the host" else "", "no more", bed.now)
     bed.expects(20.0)
@@ -288,7 +226,7 @@ def test_killed_between_any_two_steps_it_knows_afterwards_what_is_there(bed, ste
     dying = _Parts(bed.store, DyingStore(bed.store.sales, step))
     bed.watch.run_once(bed.now)
     with pytest.raises(Killed):
-        Selling(dying, bed.watch, bed.cloud.placement, lambda host: "", TERMS).run_once(bed.now)
+        Selling(dying, bed.watch, bed.cloud.placement, lambda host: "", SELLS).run_once(bed.now)
     bed.start()
     bed.now += 60
     bed.expects(20.0 if way == "up" else 89.0)
