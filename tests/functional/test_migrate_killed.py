@@ -70,13 +70,13 @@ def life(world: MoveWorld, fate: Fate, during: Callable[[MoveWorld, int], None] 
     world.round()
     world.propose(server, "node02")
     watched(world, fate)
-    for number in range(12):
+    for number in range(5):
         during(world, number)
         if not lived(world, fate):
             world.restart()
         if world.done() and not world.store.migrating.moves.open() and not world.store.migrating.proposals.waiting():
             break
-    world.rounds()
+    world.rounds(seconds=45.0)
     world.reservations.run_once(world.at)
     return server
 

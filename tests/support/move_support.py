@@ -12,12 +12,13 @@ from foreshape_controller.loops.migrations import Migrations, migrations
 from foreshape_controller.model.migration import State
 from foreshape_controller.model.moving import Moving
 from foreshape_controller.model.need import Need
+from foreshape_wire.ids import ServerId
 from foreshape_wire.order import Mode
 from foreshape_wire.quantity import Cores, Memory
 from foreshape_wire.reading import DomainState
 from foreshape_wire.sample import CpuSample, MemorySample, VmSample
 from reserve_support import World
-from store_support import card, report
+from store_support import card, order, outcome, report
 
 ENDED = (State.SETTLED, State.COMPENSATED)
 
@@ -32,6 +33,8 @@ class MoveWorld(World):
         """Cores and MiB that a server has, where they are not what it was sold."""
         self.silent: set[str] = set()
         """Hosts whose agent says nothing."""
+        self.absent: set[str] = set()
+        """Servers that no agent reports."""
         emulator.nova.migration_s, emulator.nova.lag_s = 1.0, 0.5
         super().__init__(folder, emulator, mode)
 
@@ -50,7 +53,7 @@ class MoveWorld(World):
         for host in self.emulator.nova.hosts:
             if host not in self.silent:
                 self.sequence += 1
-                mine = [s for s in self.emulator.nova.servers.values() if s.host == host]
+                mine = [s for s in self.emulator.nova.servers.values() if s.host == host and s.id not in self.absent]
                 samples = [self._sample(s) for s in mine]
                 cards = tuple(card(s.id, name=s.name, project=s.project, cores=s.vcpus, mib=s.ram) for s in mine)
                 told = report(self.sequence, self.at, samples, host=host, cards=cards, epoch=f"e-{host}")
@@ -89,6 +92,18 @@ class MoveWorld(World):
         """The plan loop says that a host will run short."""
         words = {"starts": self.at + 1800, "deadline": self.at + 1200, "probability": 0.9, "candidates": (), "reason": "a test", **more}
         self.store.needs.write([Need(host=host, resource="cpu", amount=cores, **words)], {}, self.at)
+
+    def resizing(self, server: str) -> None:
+        """An agent has an order for this server, and has not said yet what came of it."""
+        self.store.journal.again(order(f"ord-{server[:8]}", server, self.at), self.host_of(server), (1.0, 512.0), self.at)
+        self.at += 1.0
+        self.agents()
+
+    def resized(self, server: str) -> None:
+        has = self.emulator.nova.servers[server] if server in self.emulator.nova.servers else self.emulator.nova.deleted[server]
+        for resource, after in (("cpu", has.vcpus), ("memory", has.ram)):
+            told = outcome(f"ord-{server[:8]}", resource, server=ServerId(server), at=self.at, after=float(after))
+            self.store.journal.settle([told], self.at)
 
     def enough(self, host: str) -> None:
         self.store.needs.write([], {(host, "cpu"): "it fits again"}, self.at)
@@ -130,8 +145,9 @@ def replace_state(proposal: Any, by: str) -> Any:
 
 
 @contextmanager
-def moving(folder: Path, mode: Mode = Mode.ACT, **options: Any) -> Iterator[MoveWorld]:
-    with running(Emulator()) as emulator:
+def moving(folder: Path, mode: Mode = Mode.ACT, newest: str = "2.104", **options: Any) -> Iterator[MoveWorld]:
+    """``newest``: Nova's microversion; ``options``: of ``[migrations]``."""
+    with running(Emulator(newest=newest)) as emulator:
         made = MoveWorld(folder, emulator, mode, **options)
         made.agents()
         yield made

@@ -162,13 +162,19 @@ def _agent(migration: Migration, event: Event, _now: float) -> Migration:
 def _arrived(migration: Migration) -> Migration:
     if migration.moved and migration.reported:
         return replace(migration, state=State.ARRIVED, said=f"Nova and the agent of {migration.target} both say so")
+    if migration.moved:
+        said = f"Nova says that it is on {migration.target}; the agent there does not report it yet"
+        return replace(migration, state=State.RUNNING, said=said)
     return migration
 
 
 def _time(migration: Migration, _event: Event, now: float) -> Migration:
-    """A running one past its limit: force, then abort after as long again; where neither is allowed it goes on and says so."""
+    """A running one past its limit: force, then abort after as long again; where neither is allowed it goes on and says so.
+
+    One that Nova calls completed only waits for the agent's word.
+    """
     ran = now - (migration.ordered_at or now)
-    if ran <= migration.limit_s or migration.wish is Wish.ABORT:
+    if ran <= migration.limit_s or migration.wish is Wish.ABORT or migration.moved:
         return migration
     if migration.may_force and ran <= 2 * migration.limit_s:
         return replace(migration, wish=Wish.FORCE, said=f"is completed by force: longer than {migration.limit_s:.0f} s")

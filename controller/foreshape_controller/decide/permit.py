@@ -73,7 +73,7 @@ def _server(row: Moving, world: World) -> Stop | None:
     """It is where it was, as large as it was, and nobody does anything to it."""
     server = world.cloud.servers.get(row.migration.server)
     if server is None:
-        return Stop("Nova does not list it")
+        return Stop("Nova does not list it any more", final=world.cloud.complete("servers"))
     why = changed(row, server) or immovable(server)
     if why:
         return Stop(why, final=True)

@@ -105,9 +105,9 @@ class Carrier:
         after, instructions = step(before, event, now)
         if after == before:
             return row, instructions
-        row = replace(row, migration=after, waits="")
+        row = replace(row, migration=after, waits="" if after.state is not before.state else row.waits)
         row = replace(row, ended=now if row.over else None)
-        self._h.rows.save(row, now, event.kind.value, event.text or event.status or after.said)
+        self._h.rows.save(row, now, event.kind.value, _told(event, after.said if after.said != before.said else ""))
         if after.state is not before.state:
             _log.info(
                 "migration",
@@ -227,6 +227,11 @@ class Carrier:
     def _release(self, row: Moving, now: float) -> tuple[Moving, list[Event]]:
         self._h.rooms.release(row, row.migration.said or "its migration is over", now)
         return row, [Event(Happened.RELEASED)]
+
+
+def _told(event: Event, said: str) -> str:
+    """What happened, and what it means, in one line."""
+    return "; ".join(dict.fromkeys(text for text in (event.text or event.status, said) if text))
 
 
 class _Order:

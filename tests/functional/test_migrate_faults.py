@@ -1,0 +1,326 @@
+"""What goes wrong with migrations: lost answers, hosts that die, people who act at the same time. Nothing is done twice or left."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from foreshape_controller.errors import Invalid
+from foreshape_controller.model.migration import State
+from foreshape_wire.order import Mode
+from move_support import MoveWorld, moving
+
+pytestmark = pytest.mark.functional
+
+ACTION = "compute POST /servers/.*/action"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[MoveWorld]:
+    """Planned once at the start: what is approved then is looked at again when it begins, not before."""
+    with moving(tmp_path, plan_every_s=3600.0) as made:
+        yield made
+
+
+def placed(world: MoveWorld, host: str = "node01") -> str:
+    server = world.emulator.boot(host, vcpus=4, ram=4096)
+    world.round()
+    return server
+
+
+def ended(world: MoveWorld, *, seconds: float = 5.0) -> tuple[State, str]:
+    """How the only migration ended, and what was said of it on the way."""
+    (row,) = world.rounds(seconds=seconds)
+    world.reservations.run_once(world.at)
+    world.tidy()
+    return row.migration.state, "; ".join(h.text for h in world.store.migrating.moves.history(row.id))
+
+
+# -- the order
+
+
+def test_an_order_whose_answer_is_lost_is_watched_and_not_repeated(world: MoveWorld) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    world.fails(ACTION, "lost")
+    assert ended(world)[0] is State.SETTLED
+    assert (world.orders(server), world.moved(server)) == (1, 1)
+
+
+def test_an_order_that_nova_may_have_taken_and_did_not_is_given_up_after_a_while_and_not_repeated(world: MoveWorld) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    world.fails(ACTION, "status", status=500)
+    state, said = ended(world, seconds=20.0)
+    assert state is State.COMPENSATED
+    assert "Nova knows of no such migration" in said
+    assert (world.orders(server), world.moved(server)) == (1, 0)
+    assert world.host_of(server) == "node01"
+
+
+@pytest.mark.parametrize(("status", "word"), [(503, "503"), (409, "409"), (403, "403"), (404, "404")])
+def test_an_order_that_nova_refuses_ends_the_migration_and_the_room_is_given_back(world: MoveWorld, status: int, word: str) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    world.fails(ACTION, "status", status=status, times=9)
+    state, said = ended(world)
+    assert state is State.COMPENSATED
+    assert word in said
+    assert world.moved(server) == 0
+
+
+def test_a_reservation_that_placement_does_not_answer_to_is_asked_for_again(world: MoveWorld) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    world.fails("placement (PUT|POST) /allocations", "status", status=503, times=4)
+    assert ended(world)[0] is State.SETTLED
+    assert world.moved(server) == 1
+
+
+def test_while_nova_does_not_answer_nothing_is_concluded(world: MoveWorld) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    world.round()
+    world.fails("compute GET /servers/[0-9a-f-]+$", "status", status=500, times=8)
+    for _ in range(3):
+        world.round()
+        assert world.store.migrating.moves.open()[0].migration.state in (State.ORDERED, State.RUNNING)
+    assert ended(world)[0] is State.SETTLED
+
+
+# -- the world changes
+
+
+def test_a_server_that_is_deleted_while_it_migrates_leaves_nothing(world: MoveWorld) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    world.round()
+    world.emulator.nova.delete(server)
+    state, said = ended(world)
+    assert state is State.COMPENSATED
+    assert "deleted" in said
+
+
+def test_a_server_that_is_deleted_before_the_order_is_not_ordered(world: MoveWorld) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    world.resizing(server)
+    world.round()
+    assert world.store.migrating.moves.open()[0].migration.state is State.RESERVED
+    world.emulator.nova.delete(server)
+    world.resized(server)
+    assert ended(world)[0] is State.COMPENSATED
+    assert world.orders() == 0
+
+
+@pytest.mark.parametrize(("host", "word"), [("node01", "nova-compute on node01 is down"), ("node02", "its nova-compute is down")])
+def test_a_host_that_goes_down_before_the_order_stops_it(world: MoveWorld, host: str, word: str) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    world.emulator.nova.hosts[host].up = False
+    state, said = ended(world)
+    assert state is State.COMPENSATED
+    assert word in said
+    assert world.orders(server) == 0
+
+
+def test_a_source_that_dies_in_the_middle_keeps_it_in_progress_until_nova_says_more(world: MoveWorld) -> None:
+    server = placed(world)
+    world.emulator.nova.migration_s = 10_000.0
+    world.propose(server, "node02")
+    world.round()
+    world.emulator.nova.hosts["node01"].up = False
+    world.silent.add("node01")
+    for _ in range(5):
+        world.round(100.0)
+    (row,) = world.store.migrating.moves.open()
+    assert row.migration.state is State.RUNNING
+    assert "still watched" in row.migration.said
+    with world.emulator.lock:  # the node comes back; nova-compute finds the guest where it was
+        world.emulator.nova._back(world.emulator.nova.migrations[-1], "error")
+        world.emulator.nova.servers[server].status = "ACTIVE"
+    world.emulator.nova.hosts["node01"].up = True
+    world.silent.clear()
+    assert ended(world)[0] is State.COMPENSATED
+    assert world.orders(server) == 1
+
+
+def test_a_record_that_a_dead_nova_compute_left_running_does_not_keep_the_lease_for_ever(world: MoveWorld) -> None:
+    server = placed(world)
+    world.emulator.nova.migration_s = 10_000.0
+    world.propose(server, "node02")
+    world.round()
+    with world.emulator.lock:
+        world.emulator.nova.servers[server].status, world.emulator.nova.servers[server].task = "ACTIVE", None
+    for _ in range(5):
+        world.round(100.0)
+    assert not world.store.migrating.moves.open()
+    assert world.done()[0].migration.state is State.COMPENSATED
+
+
+def test_a_target_that_filled_up_meanwhile_is_no_target_any_more(world: MoveWorld) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    world.fill("node02")
+    state, said = ended(world)
+    assert state is State.COMPENSATED
+    assert "no room" in said
+    assert world.orders(server) == 0
+    with pytest.raises(Invalid, match="node02 cannot take it"):
+        world.propose(server, "node02")
+
+
+def test_an_operator_who_migrates_by_hand_first_is_left_alone(world: MoveWorld) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    nova = world.emulator.nova
+    with world.emulator.lock:
+        nova._move(nova.servers[server], nova.hosts["node03"], force=False, later=False)
+    state, said = ended(world)
+    assert state is State.COMPENSATED
+    assert "somebody else moves it" in said or "no longer on node01" in said or "being done to it" in said
+    assert world.orders(server) == 0
+
+
+def test_an_operator_who_migrates_it_on_afterwards_ends_ours(world: MoveWorld) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    world.silent.add("node02")
+    for _ in range(4):
+        world.round()
+    nova = world.emulator.nova
+    with world.emulator.lock:
+        nova._move(nova.servers[server], nova.hosts["node03"], force=False, later=False)
+    state, said = ended(world, seconds=60.0)
+    assert state is State.COMPENSATED
+    assert "node03" in said
+    assert world.orders(server) == 1
+
+
+# -- aborts, and what Nova 32 to 34 leave behind
+
+
+def test_a_server_that_nova_left_in_error_is_repaired_once_its_agent_sees_it_run(world: MoveWorld) -> None:
+    server = placed(world)
+    nova = world.emulator.nova
+    nova.abort, nova.migration_s = "error", 100.0
+    world.propose(server, "node02")
+    world.round()
+    world.silent.add("node01")
+    with world.emulator.lock:
+        nova._back(nova.migrations[-1], "error")
+    world.round(61.0)
+    (row,) = world.store.migrating.moves.open()
+    assert nova.servers[server].status == "ERROR", "nobody says that its guest runs"
+    assert "no agent says that its guest runs" in row.waits
+    world.silent.clear()
+    state, said = ended(world)
+    assert state is State.COMPENSATED
+    assert "reset-state to active" in said
+    assert nova.servers[server].status == "ACTIVE"
+
+
+def test_in_observe_a_server_in_error_is_left_to_an_operator(world: MoveWorld) -> None:
+    server = placed(world)
+    nova = world.emulator.nova
+    nova.migration_s = 100.0
+    world.propose(server, "node02")
+    world.round()
+    with world.emulator.lock:
+        nova._back(nova.migrations[-1], "error")
+    world.store.modes.stop("cloud", "a test", world.at)
+    world.round(5.0)
+    assert nova.servers[server].status == "ERROR"
+    assert "mode forbids" in world.store.migrating.moves.open()[0].waits
+    nova.servers[server].status = "ACTIVE"
+    assert ended(world)[0] is State.COMPENSATED
+
+
+def test_a_cancel_of_one_that_runs_does_not_abort_where_nova_does_not_survive_it(world: MoveWorld) -> None:
+    server = placed(world)
+    world.emulator.nova.migration_s = 5.0
+    identity = world.propose(server, "node02")
+    world.round()
+    world.store.migrating.moves.ask_cancel(identity, "changed my mind", world.at)
+    state, said = ended(world)
+    assert state is State.SETTLED
+    assert "does not survive an abort" in said
+    assert not [r for r in world.emulator.requests if "DELETE /servers" in r]
+
+
+def test_a_cancel_of_one_that_runs_aborts_it_where_nova_survives_that(tmp_path: Path) -> None:
+    with moving(tmp_path, newest="2.96") as world:
+        server = placed(world)
+        world.emulator.nova.migration_s = 50.0
+        identity = world.propose(server, "node02")
+        world.round()
+        world.round()
+        world.store.migrating.moves.ask_cancel(identity, "changed my mind", world.at)
+        state, said = ended(world)
+        assert state is State.COMPENSATED
+        assert "aborted" in said
+        assert world.host_of(server) == "node01"
+        assert sum("DELETE /servers" in r for r in world.emulator.requests) == 1
+
+
+def test_a_cancel_before_the_order_gives_the_room_back(world: MoveWorld) -> None:
+    server = placed(world)
+    identity = world.propose(server, "node02")
+    world.resizing(server)
+    world.round()
+    assert world.ours("node02")
+    world.store.migrating.moves.ask_cancel(identity, "changed my mind", world.at)
+    assert ended(world)[0] is State.COMPENSATED
+    assert world.orders(server) == 0
+    with pytest.raises(Invalid, match="is over"):
+        world.store.migrating.moves.ask_cancel(identity, "again", world.at)
+
+
+# -- stops
+
+
+def test_a_stop_ends_what_waits_and_lets_arrive_what_runs(world: MoveWorld) -> None:
+    runs, waits = placed(world), placed(world)
+    world.propose(runs, "node02")
+    world.round()
+    world.propose(waits, "node03")
+    world.store.modes.stop("cloud", "enough", world.at)
+    rows = {r.migration.server: r for r in world.rounds()}
+    assert rows[runs].migration.state is State.SETTLED
+    assert rows[waits].migration.state is State.COMPENSATED
+    assert (world.moved(runs), world.moved(waits)) == (1, 0)
+    world.tidy()
+
+
+def test_a_halted_host_makes_it_wait_and_not_fail(world: MoveWorld) -> None:
+    from foreshape_controller.model.brakes import Halt  # noqa: PLC0415
+
+    server = placed(world)
+    halt = Halt(scope="host:node02", kind="failures", state="open", since=world.at, until=world.at + 60, reason="orders fail")
+    world.store.halts.save([halt])
+    world.propose(server, "node02")
+    world.round()
+    assert "is halted: orders fail" in world.store.migrating.moves.open()[0].waits
+    assert world.orders() == 0
+    world.store.halts.save([], [halt])
+    assert ended(world)[0] is State.SETTLED
+
+
+def test_a_reading_of_the_cloud_that_is_too_old_is_no_ground_to_order_on(world: MoveWorld) -> None:
+    server = placed(world)
+    world.propose(server, "node02")
+    world.at += 1000.0
+    world.coordinator.run_once(world.at)
+    assert world.orders() == 0
+    assert not world.ours()
+    assert ended(world)[0] is State.SETTLED
+
+
+def test_nothing_is_done_in_advise_without_a_word_and_nothing_at_all_in_observe(tmp_path: Path) -> None:
+    with moving(tmp_path, Mode.OBSERVE) as world:
+        server = placed(world)
+        world.propose(server, "node02")
+        state, said = ended(world)
+        assert state is State.COMPENSATED
+        assert "observe" in said
+        assert world.orders() == 0
