@@ -11,6 +11,12 @@ LEAST_MIB = 64.0
 """Below these a Linux guest stops being one: its watchdogs fire, its kernel runs out of memory."""
 
 
+HOT_ADD = "Nova defines no room to grow: its operator can give the flavor a ceiling (docs/hot-add.md)"
+CHANNEL = "with image property hw_qemu_guest_agent=yes Nova adds one at the next hard reboot"
+STATISTICS = "Nova's [libvirt] mem_stats_period_seconds adds one, where it is above 0, at the next hard reboot"
+"""What somebody would have to change, where Nova made the domain."""
+
+
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """What bears on the levers beside the XML."""
 
@@ -67,7 +73,9 @@ def _quota(card: Card, moment: Moment) -> Capability:
 
 
 def _guest(card: Card, moment: Moment) -> Capability:
-    missing = {"": "it has no guest agent channel", "connected": ""}.get(card.agent, "its guest agent is not connected")
+    missing = {"": _advised("it has no guest agent channel", CHANNEL, card), "connected": ""}.get(
+        card.agent, "its guest agent is not connected"
+    )
     return _lever(LeverName.CPU_GUEST, card.cpu_obstacle or missing or moment.agent_trouble, 1.0, float(card.vcpus), 1.0)
 
 
@@ -76,14 +84,14 @@ def _hotplug(card: Card, moment: Moment) -> Capability:
     if not why and card.placement:
         why = "it is placed on NUMA nodes: a plugged vCPU would have no place"
     if not why and card.max_vcpus <= moment.boot_vcpus:
-        why = f"no vCPU can be plugged: it was started with all {card.max_vcpus}"
+        why = _advised(f"no vCPU can be plugged: it was started with all {card.max_vcpus}", HOT_ADD, card)
     # Unplugging under TCG leaks the vCPU inside QEMU and hangs every later migration: there, never down.
     lowest = card.vcpus if card.emulated else moment.boot_vcpus
     return _lever(LeverName.CPU_HOTPLUG, why, float(lowest), float(card.max_vcpus), 1.0)
 
 
 def _balloon(card: Card) -> Capability:
-    why = card.memory_obstacle or ("" if card.balloon else "it has no balloon device")
+    why = card.memory_obstacle or ("" if card.balloon else _advised("it has no balloon device", STATISTICS, card))
     return _lever(LeverName.MEM_BALLOON, why, min(LEAST_MIB, card.base), card.base, 1.0)
 
 
@@ -92,9 +100,14 @@ def _virtio(card: Card) -> Capability:
     if not why and card.placement:
         why = "it is placed on NUMA nodes"
     if not why and card.virtio is None:
-        why = "it has several virtio-mem devices" if card.virtio_devices > 1 else "it has no virtio-mem device"
+        none = _advised("it has no virtio-mem device", HOT_ADD, card)
+        why = "it has several virtio-mem devices" if card.virtio_devices > 1 else none
     size, block = (card.virtio.size, card.virtio.block) if card.virtio else (0.0, 0.0)
     return _lever(LeverName.MEM_VIRTIO, why, card.base, card.base + size, block)
+
+
+def _advised(why: str, advice: str, card: Card) -> str:
+    return f"{why}; {advice}" if card.nova else why
 
 
 def _lever(lever: LeverName, why: str, lowest: float, highest: float, granule: float) -> Capability:

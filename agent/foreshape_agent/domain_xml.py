@@ -64,6 +64,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[DeviceLimit, ...] = ()
     disk_obstacle: str = ""
     net_obstacle: str = ""
+    nova: bool = False
+    """Nova made it."""
 
 
 def parse(text: str) -> Card:
@@ -114,6 +116,7 @@ def _card(domain: ET.Element) -> Card:
         limits=device_xml.limits(domain),
         disk_obstacle=device_xml.disk_obstacle(domain),
         net_obstacle=device_xml.net_obstacle(domain),
+        nova=_nova(domain) is not None,
     )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreshape_lab import Guest, Host, hot_add, nova_like
+from foreshape_lab import Guest, GuestSpec, Host, hot_add, nova_like
+from foreshape_lab.domain_xml import domain_xml
+from foreshape_lab.image import image
 from foreshape_lab.processes import wait_until
 
 from foreshape_agent.errors import DomainBusy, DomainGone, HypervisorLost
@@ -16,6 +18,7 @@ from foreshape_agent.host import SystemClock
 from foreshape_agent.hypervisor import LibvirtHypervisor
 from foreshape_agent.levers import ALL
 from foreshape_agent.levers.base import Pull
+from foreshape_ceiling.ceiling import Ceiling, with_ceiling
 from foreshape_wire.ids import ServerId
 from foreshape_wire.order import Verdict
 from foreshape_wire.quantity import Cores, Memory
@@ -336,6 +339,38 @@ def test_a_guest_without_balloon_and_agent_gives_its_reasons(host: Host, door: L
         assert (reading.entitlement.cpu.cores, reading.entitlement.memory.mib) == (1.0, 160.0)
     finally:
         bare.remove()
+
+
+def as_nova_defines_it(host: Host, spec: GuestSpec, ceiling: Ceiling) -> Guest:
+    """Off, defined anew, started: a boot by Nova, and a hard reboot too."""
+    guest = Guest(host, spec)
+    guest.remove()
+    file = host.folder / f"{spec.name}.xml"
+    file.write_text(with_ceiling(domain_xml(spec, image()), ceiling))
+    host.virsh("define", str(file))
+    return guest.start()
+
+
+def test_a_guest_of_novas_with_a_ceiling_outgrows_its_flavor_until_it_is_rebooted_hard(host: Host, door: LibvirtHypervisor) -> None:
+    """Flavor: 1 vCPU, 160 MiB. What docs/hot-add.md promises, and what it warns of."""
+    spec, ceiling = nova_like("ceiled", vcpus=1, memory=160, nic=False), Ceiling(2, 288)
+    guest = as_nova_defines_it(host, spec, ceiling)
+    try:
+        reading = bulk(door, guest)
+        assert (reading.entitlement.cpu.cores, reading.entitlement.memory.mib) == (1.0, 160.0)
+        assert (reading.ceiling.cpu.cores, reading.ceiling.memory.mib) == (2.0, 288.0)
+        flavors = guest.console.latest.memory_total
+        assert pull(door, guest, LeverName.CPU_HOTPLUG, 2).verdict is Verdict.APPLIED
+        assert pull(door, guest, LeverName.MEM_VIRTIO, 128).verdict is Verdict.APPLIED
+        seen_in_guest(guest, "2 CPUs and 128 MiB more", lambda s: s.cpus == 2 and s.memory_total == pytest.approx(flavors + 128, abs=3))
+        as_nova_defines_it(host, spec, ceiling)
+        seen_in_guest(guest, "its flavor again", lambda s: s.cpus == 1 and s.memory_total == pytest.approx(flavors, abs=3))
+        assert {c.lever for c in bulk(door, guest).capabilities if c.usable} >= {LeverName.CPU_HOTPLUG, LeverName.MEM_VIRTIO}
+        as_nova_defines_it(host, spec, Ceiling())  # by a nova-compute without it
+        without = bulk(door, guest)
+        assert all("docs/hot-add.md" in without.capability(c).reason for c in (LeverName.CPU_HOTPLUG, LeverName.MEM_VIRTIO))
+    finally:
+        guest.remove()
 
 
 def test_a_migrating_domain_is_data_and_nobody_resizes_it() -> None:
