@@ -1,5 +1,6 @@
 """A controller with pools on an emulated cloud over HTTP, agents that carry out its orders, a clock that stands until moved, and death."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from cloud_emulator import PROJECT, Emulator, Fault, running
 from foreshape_controller.cloud.call import Ways
@@ -66,6 +68,7 @@ class World:
     """Two hosts, an image ``cirros``, a network, mode act; ``at`` is the time of day."""
 
     def __init__(self, folder: Path, emulator: Emulator, mode: Mode = Mode.ACT, **options: Any) -> None:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         self.at, self.emulator, self.life = T0, emulator, Life()
         emulator.now = emulator.nova.now = lambda: self.at
         base = settings(folder, forecast="off")
