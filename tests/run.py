@@ -18,9 +18,17 @@ from typing import IO
 
 HERE = Path(__file__).resolve().parent
 PYTEST = (sys.executable, "-m", "pytest")
+REAL = (*PYTEST, "--real-tiers", "--durations=10")
 SPREAD = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile")
 CLOUD = sorted(f"tests/integration/{p.name}" for p in HERE.glob("integration/test_cloud_*_real.py"))
-LAB = sorted({f"tests/integration/{p.name}" for p in HERE.glob("integration/test_*.py")} - {*CLOUD})
+ALONE = ("tests/integration/test_forecast_ahead_real.py", "tests/integration/test_two_tenants_real.py")
+"""Their guests are judged by the CPU that they get, tenths of a core of it: beside another bed they would be judged for that."""
+LAB = sorted({f"tests/integration/{p.name}" for p in HERE.glob("integration/test_*.py")} - {*CLOUD, *ALONE})
+
+LEARNING = tuple(
+    f"tests/functional/{name}.py" for name in ("test_cli_backtest", "test_cli_replay", "test_forecast_net", "test_forecast_school")
+)
+"""Functional tests that only compute too: nets are taught."""
 
 LAST_WORDS_S = 25
 """So long an interrupted stage may say what it was doing."""
@@ -35,12 +43,16 @@ class Stage:
 BEHIND = (
     Stage("lint", ("make", "-s", "lint")),
     # A test that others hold up is not a test that hangs.
-    Stage("computing", (*PYTEST, *SPREAD, "-o", "timeout=900", "--durations=10", "tests/unit", "tests/contract", "tests/simulation")),
+    Stage(
+        "computing",
+        (*PYTEST, *SPREAD, "-o", "timeout=900", "--durations=10", "tests/unit", "tests/contract", "tests/simulation", *LEARNING),
+    ),
 )
 FRONT = (
-    Stage("functional", (*PYTEST, *SPREAD, "--durations=10", "tests/functional")),
-    Stage("real beds", (*PYTEST, "--real-tiers", "--durations=10", *LAB)),
-    *([Stage("real cloud", (*PYTEST, "--real-tiers", "--durations=10", *CLOUD))] if CLOUD else []),
+    Stage("functional", (*PYTEST, *SPREAD, "--durations=10", "tests/functional", *(f"--ignore={file}" for file in LEARNING))),
+    Stage("real beds, two at a time", (*REAL, "-n", "logical", "--maxprocesses", "2", "--dist", "loadfile", *LAB)),
+    Stage("real beds, one at a time", (*REAL, *ALONE)),
+    *([Stage("real cloud", (*REAL, *CLOUD))] if CLOUD else []),
 )
 
 

@@ -29,6 +29,15 @@ def tree(tmp_path: Path) -> Path:
     for tier in ("unit", "contract", "simulation", "functional", "integration"):
         (tmp_path / "tests" / tier).mkdir()
         (tmp_path / f"tests/{tier}/test_{tier}.py").write_text(TEST.format("pass"))
+    for part in (
+        "functional/test_cli_backtest",
+        "functional/test_cli_replay",
+        "functional/test_forecast_net",
+        "functional/test_forecast_school",
+    ):
+        (tmp_path / f"tests/{part}.py").write_text(TEST.format("pass"))
+    for part in ("integration/test_forecast_ahead_real", "integration/test_two_tenants_real"):
+        (tmp_path / f"tests/{part}.py").write_text(TEST.format("pass"))
     (tmp_path / "conftest.py").write_text("def pytest_addoption(parser):\n    parser.addoption('--real-tiers', action='store_true')\n")
     return tmp_path
 
@@ -59,10 +68,10 @@ def test_every_stage_is_run_and_told_with_its_time(tree, start):
     process = start()
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
-    for stage in ("functional", "real beds", "lint", "computing"):
+    for stage in ("functional", "real beds, two at a time", "real beds, one at a time", "lint", "computing"):
         assert f"{stage}: ok after 0:" in said
     assert "all is neat" in said
-    assert said.index("real beds: ok") < said.index("meanwhile") < said.index("computing: ok")
+    assert said.index("real beds, one at a time: ok") < said.index("meanwhile") < said.index("computing: ok")
     assert said.splitlines()[-1].startswith("== ok, 0:")
     policy = (tree / "tests/simulation/test_simulation.saw").read_text().split()
     assert int(policy[0]) == os.SCHED_IDLE, "what only computes stands back"
@@ -75,7 +84,7 @@ def test_one_failure_anywhere_fails_the_whole_and_the_rest_still_runs(tree, star
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1, said
     assert said.count(": FAILED after") == 1
-    assert said.count(": ok after") == 3
+    assert said.count(": ok after") == 4
     assert said.splitlines()[-1].startswith("== FAILED")
 
 
