@@ -150,6 +150,15 @@ def test_what_nobody_owns_is_deleted_after_its_grace_and_not_before(here: World)
     assert here.store.reservations.writes()[0].subject == stray
 
 
+def test_what_nobody_owns_is_found_beside_what_is_wrong_and_what_is_missing(here: World) -> None:
+    held = here.hold(host="node03", count=2)
+    here.cloud_loses(held.slots[0].consumer)
+    here.emulator.placement.consumers[held.slots[1].consumer].held = {here.provider("node03"): {"VCPU": 1}}
+    orphan(here)
+    found = here.reservations.audit(here.at)
+    assert (found.held_again, found.orphans) == (2, 1)
+
+
 def test_servers_and_reservations_of_other_projects_are_left_alone(here: World) -> None:
     server = here.emulator.boot("node03")
     theirs = "0f0f0f0f-0000-4000-8000-000000000002"

@@ -161,7 +161,8 @@ class _Audit:
 
     open: Iterable[Reservation]
     in_order: int = 0
-    held_again: int = 0
+    again: set[str] = field(default_factory=set)
+    """Consumers that were missing or wrong, and are held now."""
     lost: int = 0
     orphans: int = 0
     deleted: int = 0
@@ -192,12 +193,12 @@ class _Audit:
     def explained(self) -> int:
         """Consumers that are surely there and surely ours: seen on the providers that were read."""
         known = {slot.consumer for r in self.open for slot in r.slots}
-        return self.held_again + len({c for holders in self.seen.values() for c in holders if c in known})
+        return len(self.again | {c for holders in self.seen.values() for c in holders if c in known})
 
     def count(self, after: Reservation, slot: Slot, error: CloudError | None) -> None:
         place = next(s.place for s in after.slots if s.consumer == slot.consumer)
         if place is Place.HELD:
-            self.held_again += 1
+            self.again.add(slot.consumer)
         elif place is Place.NONE:
             self.lost += slot.place is not Place.NONE
         if error and place is not Place.NONE:
@@ -221,7 +222,7 @@ class _Audit:
             reservations=len({r.id for rows in self._slots.values() for r, _ in rows}),
             slots=self.total,
             in_order=self.in_order,
-            held_again=self.held_again,
+            held_again=len(self.again),
             lost=self.lost,
             orphans=self.orphans,
             deleted=self.deleted,
