@@ -7,7 +7,8 @@ import numpy as np
 
 from foreshape_controller.decide.movable import immovable, labels_needed
 from foreshape_controller.decide.room import Group, Hosts, Numbers, Servers
-from foreshape_controller.model.cloud import CLASSES, LOCKED_OUT, CloudFlavor, CloudHost, CloudServer, Inventory, ServerGroup
+from foreshape_controller.decide.target import closed
+from foreshape_controller.model.cloud import CLASSES, CloudFlavor, CloudHost, CloudServer, Inventory, ServerGroup
 
 _NOTHING = Inventory(total=0, max_unit=0)
 
@@ -25,12 +26,22 @@ def hosts(read: Sequence[CloudHost], physical: Numbers, forecast: Numbers) -> Ho
         forecast=forecast,
         zones=tuple(host.az for host in read),
         labels=tuple(_labels(host) for host in read),
-        closed=tuple("two hosts have this name" if names[host.name] > 1 else _closed(host) for host in read),
+        closed=tuple("two hosts have this name" if names[host.name] > 1 else closed(host) for host in read),
     )
 
 
-def servers(read: Sequence[CloudServer], on: Hosts, peak: Numbers, price: Numbers, rests: Mapping[str, str] | None = None) -> Servers:
-    """Columns of m servers; ``peak`` [m, 2], ``price`` [m]; ``rests``: why servers are left alone for now, by id."""
+def servers(
+    read: Sequence[CloudServer],
+    on: Hosts,
+    peak: Numbers,
+    price: Numbers,
+    rests: Mapping[str, str] | None = None,
+    kinds: tuple[str, ...] = (),
+) -> Servers:
+    """Columns of m servers; ``peak`` [m, 2], ``price`` [m]; ``rests``: why servers are left alone for now, by id.
+
+    ``kinds`` [m]: of ``aggregates.barriers``, whose other half goes into the ground.
+    """
     index = {name: i for i, name in enumerate(on.names)}
     resting = rests or {}
     return Servers(
@@ -43,6 +54,7 @@ def servers(read: Sequence[CloudServer], on: Hosts, peak: Numbers, price: Number
         needs=tuple(labels_needed(server) for server in read),
         groups=tuple(next(iter(server.groups), "") for server in read),
         fixed=tuple(immovable(server) or resting.get(server.id, "") for server in read),
+        kinds=kinds or ("",) * len(read),
     )
 
 
@@ -61,17 +73,6 @@ def _of(host: CloudHost, resource: str) -> Inventory:
 
 def _labels(host: CloudHost) -> frozenset[str]:
     return frozenset({f"trait:{name}" for name in host.traits} | {f"aggregate:{name}" for name in host.aggregates})
-
-
-def _closed(host: CloudHost) -> str:
-    """Why a host is no target; empty: it may be one."""
-    if not host.provider:
-        return "Placement does not know it"
-    if not host.up or host.forced_down:
-        return "its nova-compute is down"
-    if not host.enabled:
-        return f"it is disabled: {host.disabled_why}" if host.disabled_why else "it is disabled"
-    return "it is locked for the scheduler" if LOCKED_OUT in host.traits else ""
 
 
 def claim(server: CloudServer) -> dict[str, int]:

@@ -95,11 +95,11 @@ def drain(ground: Ground, host: str, deadline: float, rule: Rule) -> Plan:
         if not allowed.any():
             kept.append(Kept(name, why))
             continue
-        target = ledger.first(allowed, ledger.after(server))
+        target = ledger.best(server, allowed)
         load = ledger.after(server)[target]
         ledger.promise(server, target)
         to = ground.hosts.names[target]
-        reason = f"{host} is emptied; {to} is the emptiest of {int(allowed.sum())} possible hosts: {100 * load:.0f} % with it"
+        reason = f"{host} is emptied; {to} is {ledger.how(server)} of {int(allowed.sum())} possible hosts: {100 * load:.0f} % with it"
         moves.append(Move(name, host, to, reason, -float(ground.servers.price[server]), deadline))
     return Plan(tuple(moves), tuple(kept))
 
@@ -183,7 +183,7 @@ class _Relief:
         if not allowed.any():
             self.kept.append(Kept(name, why))
             return None
-        target = ledger.first(allowed, ledger.after(server))
+        target = ledger.best(server, allowed)
         return self._promised(server, target, helps, worth)
 
     def _promised(self, server: int, target: int, helps: float, worth: float) -> Move:
@@ -191,7 +191,7 @@ class _Relief:
         load = 100 * self._ledger.after(server)[target]
         reason = (
             f"{need.host} will be short of {need.amount:.2f} {_UNITS[need.resource]}: this takes {helps:.2f} away most cheaply; "
-            f"{to} is the emptiest host that may take it: {load:.0f} % with it"
+            f"{to} is {self._ledger.how(server)} of those that may take it: {load:.0f} % with it"
         )
         self._ledger.promise(server, target)
         return Move(self._ground.servers.ids[server], need.host, to, reason, worth, need.deadline)

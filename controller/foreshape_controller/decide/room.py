@@ -65,6 +65,8 @@ class Servers:
     """Its server group; empty: none."""
     fixed: tuple[str, ...]
     """Why it is not to be moved (pinned, passthrough, locked, resting ...); empty: it may be."""
+    kinds: tuple[str, ...] = ()
+    """What aggregates' metadata makes of it, a key of ``Ground.barred``; empty: nothing, of all where there are none."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ class Ground:
     servers: Servers
     groups: Mapping[str, Group] = field(default_factory=dict)
     pending: tuple[Pending, ...] = ()
+    barred: Mapping[str, Flags] = field(default_factory=dict)
+    """By kind of server: [n] hosts that are none for it."""
 
     @cached_property
     def host_index(self) -> Mapping[str, int]:
@@ -180,6 +184,10 @@ class Ground:
         order, starts = self._by_host
         mine = order[starts[host] : starts[host + 1]]
         return np.array(sorted(mine, key=self.servers.ids.__getitem__), np.int64)
+
+
+_LIKES = {"soft-affinity": -1.0, "soft-anti-affinity": 1.0}
+"""Whether members of a group on a host speak for it or against it: never so much that load comes second."""
 
 
 class Ledger:
@@ -257,7 +265,10 @@ class Ledger:
         return [
             (elsewhere, "is its own"),
             (self.ground.open, "are closed or not fully known"),
-            (self._suits(s.zones[server], s.needs[server]), "are in another zone, or their aggregates or traits do not suit it"),
+            (
+                self._suits(s.zones[server], s.needs[server]) & ~self._barred(server),
+                "are in another zone, or their aggregates or traits do not suit it",
+            ),
             (self._ungrouped(s.groups[server]), "hold or are promised a member of its group"),
             (unit, "allow one server no such size"),
             (room, "have no room for it in Placement"),
@@ -270,6 +281,22 @@ class Ledger:
         with np.errstate(divide="ignore", invalid="ignore"):
             share = ((self.forecast + self.ground.servers.peak[server]) / self.ground.hosts.physical).max(axis=1)
         return np.where(np.isfinite(share), share, np.inf)
+
+    def best(self, server: int, allowed: Flags) -> int:
+        """The emptiest allowed host by forecast; of those within ``rule.gain`` of it the one that a soft group likes best."""
+        after, likes = self.after(server), self._likes(server)
+        if not likes:
+            return self.first(allowed, after)
+        near = allowed & (after <= float(after[allowed].min()) + self.rule.gain)
+        return self.first(near, likes * self._members(self.ground.servers.groups[server]).astype(np.float64), after)
+
+    def how(self, server: int) -> str:
+        """What ``best`` is for it, in words."""
+        return "among the emptiest the best for its group" if self._likes(server) else "the emptiest"
+
+    def _likes(self, server: int) -> float:
+        group = self.ground.groups.get(self.ground.servers.groups[server])
+        return _LIKES.get(group.policy, 0.0) if group else 0.0
 
     def first(self, allowed: Flags, *scores: Numbers) -> int:
         """The allowed host with the least score, then the next score, then by name. Rounded against the last bit."""
@@ -287,6 +314,11 @@ class Ledger:
             ]
             self._labelled[zone, needs] = np.array(fits, dtype=bool)
         return self._labelled[zone, needs]
+
+    def _barred(self, server: int) -> Flags:
+        kinds = self.ground.servers.kinds
+        found = self.ground.barred.get(kinds[server]) if kinds else None
+        return np.zeros(len(self.ground.hosts.names), dtype=bool) if found is None else found
 
     def _ungrouped(self, group: str) -> Flags:
         rule = self.ground.groups.get(group)

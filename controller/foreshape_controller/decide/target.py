@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from foreshape_controller.decide.aggregates import kept_for_others, lacks
 from foreshape_controller.decide.movable import bound, labels_of
 from foreshape_controller.model.cloud import LOCKED_OUT, CloudHost, CloudServer, CloudView, Resources
-
-_SCOPE = "aggregate_instance_extra_specs"
-_TENANTS = "filter_tenant_id"
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,8 @@ def why_not(host: CloudHost, who: Guest, view: CloudView, planned: Iterable[Plan
         closed(host)
         or _elsewhere(host, who)
         or _labels(host, who)
-        or _kept_for_others(host, who)
-        or _specs(host, who)
+        or kept_for_others(host, who.project)
+        or lacks(host, who.specs or {})
         or _group(host, who, view, planned)
         or _unit(host, who)
         or (_room(host, who) if room else "")
@@ -94,35 +92,6 @@ def _labels(host: CloudHost, who: Guest) -> str:
         if sign is (trait in host.traits):
             return f"it has the trait {trait}, which the flavor forbids" if sign else f"it lacks the trait {trait}"
     return ""
-
-
-def _kept_for_others(host: CloudHost, who: Guest) -> str:
-    """AggregateMultiTenancyIsolation."""
-    allowed = {p.strip() for k, v in host.aggregate_metadata.items() if k.startswith(_TENANTS) for p in v.split(",")}
-    return "its aggregate is kept for other projects" if allowed and who.project not in allowed else ""
-
-
-def _specs(host: CloudHost, who: Guest) -> str:
-    """AggregateInstanceExtraSpecs: scoped keys, and those without any scope."""
-    for key, wanted in sorted((who.specs or {}).items()):
-        scope, _, name = key.rpartition(":")
-        if scope not in ("", _SCOPE):
-            continue
-        has = {v.strip() for v in host.aggregate_metadata.get(name, "").split(",")} - {""}
-        if not any(_matches(v, wanted) for v in has):
-            return f"its aggregates do not have {name}={wanted}"
-    return ""
-
-
-def _matches(value: str, wanted: str) -> bool:
-    """Nova's operators for words; one for numbers that we do not know counts as not met."""
-    words = wanted.split()
-    if not words or words[0] not in ("<or>", "<in>", "s==", "s!="):
-        return value == wanted
-    if words[0] == "<or>":
-        return value in [w.strip() for w in wanted.split("<or>")]
-    rest = wanted.partition(words[0])[2].strip()
-    return {"<in>": rest in value, "s==": value == rest, "s!=": value != rest}[words[0]]
 
 
 def _group(host: CloudHost, who: Guest, view: CloudView, planned: Iterable[Planned]) -> str:

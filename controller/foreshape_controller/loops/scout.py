@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from foreshape_controller.decide import ground as columns
+from foreshape_controller.decide.aggregates import barriers
 from foreshape_controller.decide.moves import Link, cost, worth
 from foreshape_controller.decide.room import Ground, Numbers
 from foreshape_controller.model.cloud import MEMORY, VCPU, CloudHost, CloudServer, CloudView
@@ -96,10 +97,12 @@ class Scout:
         made = columns.hosts(hosts, physical, forecast)
         made = replace(made, closed=tuple(why or terms.closed.get(h.name, "") for why, h in zip(made.closed, hosts, strict=True)))
         price = self._prices(servers, seen, terms)
+        kinds, barred = barriers(hosts, servers)
         return Ground(
             made,
-            columns.servers(servers, made, peak, price),
+            columns.servers(servers, made, peak, price, kinds=kinds),
             columns.groups(tuple(cloud.groups.values())),
+            barred=barred,
         )
 
     def outlook(self, server: CloudServer, seen: Server | None, link: str, terms: Terms) -> Outlook:
