@@ -102,6 +102,8 @@ class Program:
         s, now = self.settings, self.clock()
         self.store.history.compact(now, s.history.retention_days * 86400.0)
         self.store.cloud_servers.tidy(now - s.history.retention_days * 86400.0)
+        if self.cloud:
+            self.cloud.joining.refresh()
         self.store.forecasts.tidy(now - FORECAST_KEPT_S)
         self.store.anomalies.tidy(now - s.history.retention_days * 86400.0)
         self.store.profiles.tidy(now - s.history.retention_days * 86400.0)

@@ -130,6 +130,17 @@ def test_deleted_once_stays_deleted_since_then() -> None:
     assert (gone["a"].gone_at, later["a"].gone_at, later["a"].project) == (1000.0, 1000.0, "p")
 
 
+def test_what_is_gone_on_both_sides_is_no_leftover() -> None:
+    first = joined(view(server()), [reported()]).words
+    assert joined(view(), [], before=first).words["a"].held == "Nova deleted it"
+    assert joined(view(), [], before=first).strangers == ()
+
+
+def test_a_stranger_that_is_gone_is_forgotten() -> None:
+    first = joined(view(), [reported()]).words
+    assert joined(view(), [], before=first).words == {}
+
+
 def test_a_server_that_comes_back_is_no_longer_gone() -> None:
     """Restored from a soft deletion."""
     first = joined(view(server()), [reported()]).words

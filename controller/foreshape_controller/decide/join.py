@@ -93,9 +93,9 @@ def _words(
         host = cloud.hosts.get(server.host, NOWHERE)
         code, why = _held(server, host, hosts.get(server.id), moving.get(server.id), strange)
         words[server.id] = _word(server, host, projects, before.get(server.id), (code, why))
-    for server_id in (*hosts, *before):
+    for server_id in (*hosts, *(s for s, word in before.items() if word.project is not None)):
         if server_id not in words:
-            words[server_id] = _without(server_id, cloud, before.get(server_id))
+            words[server_id] = _without(server_id, cloud, before.get(server_id), still=server_id in hosts)
     return words
 
 
@@ -117,15 +117,15 @@ def _word(server: CloudServer, host: CloudHost, projects: Mapping[str, str], bef
     )
 
 
-def _without(server: str, cloud: CloudView, before: CloudWord | None) -> CloudWord:
-    """Nova's list does not have it: gone, never there, or not read."""
+def _without(server: str, cloud: CloudView, before: CloudWord | None, *, still: bool) -> CloudWord:
+    """Nova's list does not have it: gone, never there, or not read. ``still``: an agent reports it."""
     if not cloud.complete("servers"):
         return before or CloudWord(server=server, held_code=codes.WAITING[0], held=codes.WAITING[1])
     if before is None or before.project is None:
         why = "Nova has no such server: it is somebody else's guest, or left over; it is never touched"
         return CloudWord(server=server, held_code=codes.NOT_IN_NOVA, held=why)
     gone_at = cloud.at if before.gone_at is None else before.gone_at
-    why = "Nova deleted it, and its host still reports it: it is never touched"
+    why = "Nova deleted it, and its host still reports it: it is never touched" if still else "Nova deleted it"
     return msgspec.structs.replace(before, held_code=codes.NOT_IN_NOVA, held=why, gone_at=gone_at)
 
 

@@ -73,6 +73,10 @@ class Joining:
         self._tell(joined)
         return joined
 
+    def refresh(self) -> None:
+        """Begin the next time with what the store has: old words were deleted there."""
+        self._words = None
+
     def _keep(self, words: Mapping[str, CloudWord], before: Mapping[str, CloudWord]) -> None:
         self._store.cloud_servers.save([w for server, w in words.items() if before.get(server) != w])
         left = [server for server in before if server not in words]

@@ -96,10 +96,11 @@ class Inventory:
         )
 
     def reported(self, now: float) -> tuple[Reported, ...]:
-        """What agents themselves say of the servers in the view, whatever the cloud's word on them is."""
+        """What agents themselves say of the servers that they report now, whatever the cloud's word on them is."""
         with self._db.read() as conn:
             known = set(conn.execute(select(hosts.c.name).where(hosts.c.last_seen > now - HOST_GONE_AFTER_S)).scalars())
-            there = _there(conn.execute(select(servers).where(servers.c.card.is_not(None))).all(), known, now)
+            rows = conn.execute(select(servers).where(servers.c.card.is_not(None), servers.c.released_at.is_(None))).all()
+        there = [row for row in rows if row.host in known]
         return tuple(_reported(row, _card.decode(row.card)) for row in there)
 
     def heard(self, now: float) -> tuple[str, ...]:
