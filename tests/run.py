@@ -1,7 +1,8 @@
 """`make test`: lint and every tier of tests, each with the time it took.
 
-In front, one stage after the other: what waits for clocks, sockets and guests. Behind, all the while: what only computes. It takes the
-processor time that nobody in front wants, so that guests and deadlines never wait for it, and what it says is shown when it is over.
+In front, one stage after the other: what waits for clocks, sockets and guests. Aside: what they will need. Behind, all the while: what
+only computes. It takes the processor time that nobody in front wants, so that guests and deadlines never wait for it. What was said aside
+and behind is shown when it is over.
 """
 
 import os
@@ -20,7 +21,8 @@ HERE = Path(__file__).resolve().parent
 PYTEST = (sys.executable, "-m", "pytest")
 REAL = (*PYTEST, "--real-tiers", "--durations=10")
 SPREAD = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile")
-CLOUD = sorted(f"tests/integration/{p.name}" for p in HERE.glob("integration/test_cloud_*_real.py"))
+CLOUD = sorted(f"tests/integration/{p.name}" for kind in ("cloud_*_real", "*_in_nova") for p in HERE.glob(f"integration/test_{kind}.py"))
+"""On a real OpenStack, or with its code."""
 ALONE = ("tests/integration/test_forecast_ahead_real.py", "tests/integration/test_two_tenants_real.py")
 """Their guests are judged by the CPU that they get, tenths of a core of it: beside another bed they would be judged for that."""
 LAB = sorted({f"tests/integration/{p.name}" for p in HERE.glob("integration/test_*.py")} - {*CLOUD, *ALONE})
@@ -48,6 +50,8 @@ BEHIND = (
         (*PYTEST, *SPREAD, "-o", "timeout=900", "--durations=10", "tests/unit", "tests/contract", "tests/simulation", *LEARNING),
     ),
 )
+ASIDE = (Stage("OpenStack made ready", (sys.executable, "devstack/cloud/ready.py")),)
+"""At usual priority, for it waits for the network. Where it fails, the stage that needs it says so."""
 FRONT = (
     Stage("functional", (*PYTEST, *SPREAD, "--durations=10", "tests/functional", *(f"--ignore={file}" for file in LEARNING))),
     Stage("real beds, two at a time", (*REAL, "-n", "logical", "--maxprocesses", "2", "--dist", "loadfile", *LAB)),
@@ -60,9 +64,11 @@ def main(words: Sequence[str]) -> int:
     if words == ["behind"]:
         step_back()
         return run_all(BEHIND)
+    if words == ["aside"]:
+        return run_all(ASIDE)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryFile("w+b") as said:
-        behind = start_behind(said)
+    with tempfile.TemporaryFile("w+b") as said_behind, tempfile.TemporaryFile("w+b") as said_aside:
+        behind, aside = start("behind", said_behind), start("aside", said_aside)
         try:
             failed = run_all(FRONT)
             failed = behind.wait() or failed
@@ -70,8 +76,9 @@ def main(words: Sequence[str]) -> int:
             print("\n== interrupted", flush=True)
             failed = 130
         finally:
-            end(behind)
-            show(said)
+            for line, process, said in (("aside", aside, said_aside), ("behind", behind, said_behind)):
+                end(process)
+                show(line, said)
     print(f"== {'FAILED' if failed else 'ok'}, {clock()} in all", flush=True)
     return failed
 
@@ -94,9 +101,9 @@ def run(stage: Stage) -> int:
     return int(failed)
 
 
-def start_behind(said: IO[bytes]) -> "subprocess.Popen[bytes]":
+def start(line: str, said: IO[bytes]) -> "subprocess.Popen[bytes]":
     """In a session of its own: its priority is then its own too."""
-    command = [sys.executable, __file__, "behind"]
+    command = [sys.executable, __file__, line]
     return subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True, env={**os.environ, BEGUN: str(_begun)})
 
 
@@ -118,9 +125,9 @@ def end(process: "subprocess.Popen[bytes]") -> None:
                 process.wait(LAST_WORDS_S)
 
 
-def show(said: IO[bytes]) -> None:
+def show(line: str, said: IO[bytes]) -> None:
     said.seek(0)
-    print("== meanwhile, behind", flush=True)
+    print(f"== meanwhile, {line}", flush=True)
     print(said.read().decode(errors="replace"), flush=True)
 
 

@@ -16,12 +16,16 @@ from foreshape_cloudbed.infrastructure import make_databases, mariadb, name_data
 from foreshape_cloudbed.places import Places
 
 
-
-def fill(places: Places) -> None:
-    """The bed's databases, from the template."""
+def ready() -> None:
+    """The template is there."""
     with locked("cloud-template"):
         if not template().exists():
             make()
+
+
+def fill(places: Places) -> None:
+    """The bed's databases, from the template."""
+    ready()
     run(["cp", "-a", "--sparse=always", template(), places.data])
 
 
