@@ -21,11 +21,12 @@ HERE = Path(__file__).resolve().parent
 PYTEST = (sys.executable, "-m", "pytest")
 REAL = (*PYTEST, "--real-tiers", "--durations=10")
 SPREAD = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile")
-CLOUD = sorted(f"tests/integration/{p.name}" for kind in ("cloud_*_real", "*_in_nova") for p in HERE.glob(f"integration/test_{kind}.py"))
+INTEGRATION = {f"tests/integration/{p.name}": p.read_text() for p in sorted(HERE.glob("integration/test_*.py"))}
+CLOUD = [name for name, text in INTEGRATION.items() if "cloudbed" in text or "cloud_bed" in text]
 """On a real OpenStack, or with its code."""
 ALONE = ("tests/integration/test_forecast_ahead_real.py", "tests/integration/test_two_tenants_real.py")
 """Their guests are judged by the CPU that they get, tenths of a core of it: beside another bed they would be judged for that."""
-LAB = sorted({f"tests/integration/{p.name}" for p in HERE.glob("integration/test_*.py")} - {*CLOUD, *ALONE})
+LAB = [name for name in INTEGRATION if name not in {*CLOUD, *ALONE}]
 
 LEARNING = tuple(
     f"tests/functional/{name}.py" for name in ("test_cli_backtest", "test_cli_replay", "test_forecast_net", "test_forecast_school")
