@@ -65,6 +65,8 @@ class Emulator:
     tokens: set[str] = field(default_factory=set)
     logins: int = 0
     url: str = ""
+    projects: list[dict[str, str]] = field(default_factory=list)
+    """``id`` and ``name`` of others than our own."""
     clock_ahead_s: float = 0.0
     """Of the clocks of all services, as the headers of their answers tell it."""
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -148,7 +150,7 @@ class Emulator:
         if request.token not in self.tokens:
             raise Problem(401, "The request you have made requires authentication.")
         if request.path == "/projects":
-            return 200, {"projects": [{"id": PROJECT, "name": "service"}]}
+            return 200, {"projects": [{"id": PROJECT, "name": "service"}, *self.projects]}
         raise Problem(404, f"Could not find {request.path}.")
 
     def _login(self, body: Any) -> tuple[int, Any]:

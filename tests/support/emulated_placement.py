@@ -164,6 +164,8 @@ class PlacementState:
         return 204, None
 
     def _post(self, request: "Request", version: tuple[int, int]) -> tuple[int, Any]:
+        if not isinstance(request.body, dict):
+            raise Problem(400, "JSON does not validate: it is not of type 'object'")
         self.claim({ident: self._wanted(ident, row, version) for ident, row in request.body.items()})
         return 204, None
 

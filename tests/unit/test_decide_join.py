@@ -95,7 +95,7 @@ def test_a_host_that_is_down_or_disabled_still_has_its_servers_sized() -> None:
             "one called n1: write host = n1",
         ),
         ("N1", (host("n1"),), "one called n1"),
-        ("n1.dc.example", (CloudHost(name="compute-7", hypervisor="n1.dc.example"),), "Nova calls this host compute-7"),
+        ("n1.dc.example", (CloudHost(name="compute-7", hypervisor="n1.dc.example"),), "Nova calls that host compute-7"),
         ("n1", (host("n1.a"), host("n1.b")), "n1.a, n1.b: write the right one"),
         ("other", (host("n1"),), "Nova has no nova-compute of that name"),
     ],

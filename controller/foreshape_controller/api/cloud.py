@@ -88,8 +88,22 @@ def summary(services: Services) -> str:
     ]
     said.append(f"{len(view.servers)} servers, {alone} left alone")
     said += [f"{odd} problems: foreshape cloud status"] if odd else []
-    said += [f"HELD BACK: {why}"] if (why := work.watch.why_not(now)) else []
+    said += ["HELD BACK: foreshape cloud status says why"] if work.watch.why_not(now) else []
     return "; ".join(said)
+
+
+def host_words(services: Services, name: str) -> str:
+    """What Nova says of a host, in one line; empty where no cloud is configured or read."""
+    view = services.cloud.watch.view() if services.cloud else None
+    if services.cloud is None or view is None:
+        return ""
+    host = view.hosts.get(name)
+    if host is None:
+        return services.cloud.joining.joined.strange_hosts.get(name, "Nova's list of hosts does not have it")
+    state = "up" if host.up else "forced down" if host.forced_down else "DOWN"
+    enabled = "enabled" if host.enabled else f"disabled ({host.disabled_why or 'no reason given'})"
+    said = [f"zone {host.az}", state, enabled, f"aggregates {', '.join(host.aggregates)}" if host.aggregates else ""]
+    return "; ".join(filter(None, [*said, "" if host.provider else "Placement does not know it"]))
 
 
 def _service(s: CloudService) -> ServiceAnswer:

@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from foreshape_controller.api import learning, present
 from foreshape_controller.api.auth import operator
+from foreshape_controller.api.cloud import host_words
 from foreshape_controller.api.cloud import summary as cloud_summary
 from foreshape_controller.api.scopes import by_id, one_line, set_before
 from foreshape_controller.api.services import Services
@@ -170,6 +171,7 @@ def _view(services: Services) -> ClusterView:
 def _host(services: Services, view: ClusterView, name: str, details: dict[str, HostDetail], halts: Mapping[str, str]) -> HostAnswer:
     found = present.find_host(view, name)
     answer = present.host(view, found, details.get(name, HostDetail()), services.settings.plan.stale_after_s)
+    answer.cloud = host_words(services, name)
     mine = (f"host:{name}", *(f"server:{s.id}" for s in view.on(found.name))) if halts else ()
     answer.halts = tuple(halts[scope] for scope in mine if scope in halts)
     return answer

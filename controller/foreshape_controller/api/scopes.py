@@ -2,7 +2,7 @@
 
 from foreshape_controller.api import present
 from foreshape_controller.api.services import Services
-from foreshape_controller.errors import NotFound
+from foreshape_controller.errors import Ambiguous, NotFound
 from foreshape_controller.store.modes import check_scope
 
 
@@ -22,10 +22,23 @@ def identify(services: Services, wanted: str) -> tuple[str, str]:
 
 
 def by_id(services: Services, scope: str) -> str:
-    """The scope with a server's name turned into its id. Raises Invalid, and NotFound or Ambiguous for a server."""
+    """The scope with a server's or a project's name turned into its id. Raises Invalid, NotFound, Ambiguous."""
     check_scope(scope)
     kind, _, name = scope.partition(":")
+    if kind == "project":
+        return f"project:{_project(services, name)}"
     return f"server:{identify(services, name)[0]}" if kind == "server" else scope
+
+
+def _project(services: Services, wanted: str) -> str:
+    """Its id, also where somebody says its name in Keystone. Raises Ambiguous where several projects (of several domains) have it."""
+    known = {s.project: s.project_name for s in services.store.inventory.view(services.clock()).servers} if services.cloud else {}
+    named = [project for project, name in known.items() if name == wanted]
+    if wanted in known or not named:
+        return wanted
+    if len(named) > 1:
+        raise Ambiguous(f"{len(named)} projects are called {wanted!r}; ask by id: {', '.join(named)}", named)
+    return named[0]
 
 
 def set_before(services: Services, scope: str) -> str:

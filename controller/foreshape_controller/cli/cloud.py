@@ -62,7 +62,9 @@ def _cloud(a: Row) -> Iterator[str]:
     else:
         yield f"read {ago(a['age_s'])} ago, " + (f"NOT IN FULL: {', '.join(a['missing'])}" if a["missing"] else "in full")
     yield (
-        f"NOTHING IS RESERVED OR MIGRATED: {a['why_not']}" if a["why_not"] else "reservations and migrations may be, where the mode is act"
+        f"NOTHING IS RESERVED OR MIGRATED: {a['why_not']}"
+        if a["why_not"]
+        else "nothing forbids reservations and migrations, where the mode is act"
     )
     if a["why_not_sizes"]:
         yield f"NOBODY IS SHRUNK, or grown beyond what was sold: {a['why_not_sizes']}"

@@ -35,7 +35,7 @@ class ServerList(ListView):
         ("Host", lambda r: r["host"]),
         ("Tier", lambda r: r["tier"]),
         ("Mode", lambda r: r["mode"]),
-        ("State", lambda r: r["state"]),
+        ("State", lambda r: f"{r['state']}, left alone" if r.get("held") else r["state"]),
         ("Cores wants / has / sold", _cpu),
         ("MiB wants / has / sold", _memory),
     )

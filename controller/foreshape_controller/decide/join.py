@@ -162,7 +162,7 @@ def _state(status: str) -> str:
 
 def _elsewhere(server: CloudServer, reported_on: str, strange: Mapping[str, str]) -> str:
     where = f"Nova has it on {server.host or 'no host'}, and the agent of {reported_on} reports it"
-    return f"{where}; {strange[reported_on]}" if reported_on in strange else where
+    return f"{where}: {strange[reported_on]}" if reported_on in strange else where
 
 
 # -- hosts ------------------------------------------------------------------------------------------------------------
@@ -179,10 +179,10 @@ def _advice(name: str, cloud: CloudView) -> str:
     same = [h.name for h in cloud.hosts.values() if h.hypervisor and h.hypervisor == name]
     alike = same or [h for h in cloud.hosts if _short(h) == _short(name)]
     if len(alike) == 1:
-        sure = "Nova calls this host" if same else "Nova has no such host, but one called"
+        sure = "Nova calls that host" if same else "Nova has no host of that name, but one called"
         return f"{sure} {alike[0]}: write host = {alike[0]} into the [agent] section of its agent.conf, and enrol it by that name"
     if alike:
-        return f"Nova has no such host, but {', '.join(sorted(alike)[:5])}: write the right one as host into its agent.conf"
+        return f"Nova has no host of that name, but {', '.join(sorted(alike)[:5])}: write the right one as host into its agent.conf"
     return "Nova has no nova-compute of that name: its guests are left alone"
 
 

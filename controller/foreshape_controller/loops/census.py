@@ -73,8 +73,14 @@ def _about(name: str, door: Speaks) -> CloudService:
 
 
 def skews(services: tuple[CloudService, ...]) -> Iterator[str]:
-    """Clocks that differ from ours by so much that it matters."""
-    for s in services:
-        if s.ahead_s is not None and abs(s.ahead_s) >= SKEW_S:
-            way = "ahead of" if s.ahead_s > 0 else "behind"
-            yield f"the clock of {s.name} is {abs(s.ahead_s):.0f} s {way} the controller's: check NTP on both"
+    """Clocks that differ from ours by so much that it matters; where all differ alike, it is ours that is wrong."""
+    ahead = {s.name: s.ahead_s for s in services if s.ahead_s is not None}
+    off = {name: by for name, by in ahead.items() if abs(by) >= SKEW_S}
+    if 1 < len(off) == len(ahead) and max(off.values()) - min(off.values()) < SKEW_S:
+        yield f"the controller's clock is {_apart(-min(off.values()))} all services': check NTP on this machine first"
+        return
+    yield from (f"the clock of {name} is {_apart(by)} the controller's: check NTP on both" for name, by in off.items())
+
+
+def _apart(seconds: float) -> str:
+    return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'}"

@@ -30,6 +30,8 @@ class HostAnswer(msgspec.Struct, kw_only=True):
     """Time of samples that the agent's spool had to thin, if any."""
     halts: tuple[str, ...] = ()
     """What is halted there, its servers included, and why."""
+    cloud: str = ""
+    """What Nova says of it; empty: no cloud is configured."""
 
 
 class ServerAnswer(msgspec.Struct, kw_only=True):
