@@ -18,7 +18,7 @@ import pytest
 from foreshape_controller.cloud.inventory import read_cloud
 from foreshape_controller.cloud.session import Cloud
 from foreshape_controller.errors import Conflict, Gone, NoRoom, Permanent
-from foreshape_controller.model.cloud import INSTANCE, LOCKED_OUT, MIGRATION, NOT_MOVED, RESERVATION, Allocation, CloudHost
+from foreshape_controller.model.cloud import LOCKED_OUT, NOT_MOVED, RESERVATION, UNKNOWN, Allocation, CloudHost
 
 
 class Bed(Protocol):
@@ -58,7 +58,7 @@ class CloudContract:
         assert (seen.host, seen.flavor.vcpus, seen.flavor.ram, seen.status) == (bed.hosts[0], 2, 1024, "ACTIVE")
         assert view.allocations is not None
         assert view.allocations[server].held[view.hosts[seen.host].provider]["VCPU"] == 2
-        assert bed.cloud.placement.allocation(server).type == INSTANCE
+        assert bed.cloud.placement.allocation(server).type == UNKNOWN
 
     def test_a_reading_on_top_of_another_sees_what_came_and_what_went(self, bed: Bed) -> None:
         first = bed.boot(bed.hosts[0])
@@ -187,7 +187,7 @@ class CloudContract:
         assert (moving.source, moving.target) == (source.name, target.name)
         assert set(bed.cloud.placement.allocation(server).held) == {target.provider}
         share = bed.cloud.placement.allocation(moving.uuid)
-        assert (share.type, set(share.held)) == (MIGRATION, {source.provider})
+        assert (share.type, set(share.held)) == (UNKNOWN, {source.provider})
         with pytest.raises(Conflict):
             bed.cloud.nova.live_migrate(server, target.name)
         _until(bed, lambda: _settled(bed, server), "the migration to be completed")

@@ -13,6 +13,9 @@ from emulated_problem import Problem, Routes, routed
 if TYPE_CHECKING:
     from cloud_emulator import Request
 
+UNKNOWN = "unknown"
+"""Type of Nova's own consumers: it writes allocations at Placement 1.36, two versions before types came."""
+
 LOCKED_OUT = "COMPUTE_STATUS_DISABLED"
 ENDED = ("completed", "cancelled", "failed", "error")
 _ID = "([0-9a-zA-Z-]+)"
@@ -107,7 +110,7 @@ class NovaState:
         chosen = next((h for h in open_to if self.placement.fits(h.provider, asked) and self._apart(ident, h.name, group)), None)
         if chosen is None:
             raise Problem(400, "No valid host was found. There are not enough hosts available.")
-        self.placement.claim({ident: Consumer({chosen.provider: asked}, "a-project", "a-user", "INSTANCE")})
+        self.placement.claim({ident: Consumer({chosen.provider: asked}, "a-project", "a-user", UNKNOWN)})
         now = self.now()
         self.servers[ident] = EmulatedServer(ident, name, chosen.name, vcpus, ram, now, now, asked_zone=zone)
         if group:
@@ -124,7 +127,7 @@ class NovaState:
         server = self.servers.pop(ident)
         server.status, server.updated = "DELETED", self.now()
         self.deleted[ident] = server
-        self.placement.claim({ident: Consumer({}, "", "", "INSTANCE")})
+        self.placement.claim({ident: Consumer({}, "", "", UNKNOWN)})
         for group in self.groups.values():
             group["members"] = [m for m in group["members"] if m != ident]
 
@@ -178,7 +181,7 @@ class NovaState:
                 self._arrive(migration)
             if age >= self.migration_s + self.lag_s:
                 self._set(migration, "completed")
-                self.placement.claim({migration.uuid: Consumer({}, "", "", "MIGRATION")})
+                self.placement.claim({migration.uuid: Consumer({}, "", "", UNKNOWN)})
 
     def _arrive(self, migration: EmulatedMigration) -> None:
         server = self.servers.get(migration.server)
@@ -192,9 +195,9 @@ class NovaState:
         """It did not move: the source's share is the server's again."""
         share = self.placement.consumers.get(migration.uuid)
         server = self.servers.get(migration.server)
-        wanted = {migration.uuid: Consumer({}, "", "", "MIGRATION")}
+        wanted = {migration.uuid: Consumer({}, "", "", UNKNOWN)}
         if server:
-            wanted[server.id] = Consumer(dict(share.held) if share else {}, server.project, "a-user", "INSTANCE")
+            wanted[server.id] = Consumer(dict(share.held) if share else {}, server.project, "a-user", UNKNOWN)
             server.status, server.task, server.updated = "ERROR" if status == "error" else "ACTIVE", None, self.now()
         self.placement.claim(wanted)
         self._set(migration, status)
@@ -376,8 +379,8 @@ class NovaState:
         new: Held = {target.provider: {"VCPU": server.vcpus, "MEMORY_MB": server.ram}}
         self.placement.claim(
             {
-                migration.uuid: Consumer(old, server.project, "a-user", "MIGRATION"),
-                server.id: Consumer(new, server.project, "a-user", "INSTANCE"),
+                migration.uuid: Consumer(old, server.project, "a-user", UNKNOWN),
+                server.id: Consumer(new, server.project, "a-user", UNKNOWN),
             }
         )
 

@@ -8,5 +8,6 @@ with Cloud("mine", computes=20) as cloud:
 """
 
 from foreshape_cloudbed.cloud import Cloud
+from foreshape_cloudbed.real import RealCloud
 
-__all__ = ["Cloud"]
+__all__ = ["Cloud", "RealCloud"]

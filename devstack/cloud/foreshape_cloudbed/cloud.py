@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from foreshape_lab.bed import beds_folder, claim_subnet
+from foreshape_lab.bed import Bed, beds_folder, claim_subnet
 from foreshape_lab.errors import LabError
 from foreshape_lab.processes import wait_until
 from foreshape_lab.shell import run, try_run
@@ -22,6 +22,7 @@ from foreshape_cloudbed.control import folders, services
 from foreshape_cloudbed.environment import BIN, INSIDE, PYTHON
 from foreshape_cloudbed.places import Places
 from foreshape_cloudbed.service import Service, end_of
+from foreshape_cloudbed.users import Users, empty_image
 
 MOST_COMPUTES = 99
 COMPUTES_S = 180.0
@@ -56,7 +57,7 @@ class Cloud:
 
     def _compute(self, name: str, hosts: tuple[str, ...]) -> Service:
         own = {"CLOUDBED_STATE": str(self.places.compute_state), "CLOUDBED_MIGRATION_SECONDS": str(self.places.migration_seconds)}
-        words = [PYTHON, INSIDE / "fake_computes.py", self.places.etc / "nova.conf", *hosts]
+        words: list[str | Path] = [PYTHON, INSIDE / "fake_computes.py", self.places.etc / "nova.conf", *hosts]
         return Service(self.folder / name, words, own, answers=lambda: f"{len(hosts)} computes run" in self.parts[name].said())
 
     # -- up and down
@@ -70,8 +71,9 @@ class Cloud:
             self._start(*stage)
             if "mariadb" in stage:
                 content.adopt(self.places)
-        self._start(*(name for name in self.parts if name in self.hosts or name == "computes"))
-        self.wait_for_computes(began)
+        if fakes := [name for name in self.parts if name.startswith("node") or name == "computes"]:
+            self._start(*fakes)
+            self.wait_for_computes(began)
         return self
 
     def _prepare(self) -> None:
@@ -90,17 +92,27 @@ class Cloud:
     def wait_for_computes(self, since: float) -> None:
         """Until all have reported after ``since`` and have a room that can be sold."""
         many = len(self.hosts)
-        wait_until(lambda: content.computes_ready(self.places, since) >= many, f"{many} computes", COMPUTES_S, every_s=0.2)
+        wait_until(lambda: self._computes_up(since) >= many, f"{many} computes", COMPUTES_S, every_s=0.2)
         content.map_hosts(self.places)
+
+    def _computes_up(self, since: float) -> int:
+        ended = [p for name, p in self.parts.items() if (name in self.hosts or name == "computes") and not p.running]
+        if ended:
+            raise LabError(f"{ended[0].name} ended: {ended[0].said()[-900:]}")
+        return content.computes_ready(self.places, since)
 
     def down(self) -> None:
         """Everything of this bed is gone afterwards, also what an earlier run of the same name left."""
         with ThreadPoolExecutor() as pool:
             list(pool.map(end_of, folders(self.folder)))
-        shutil.rmtree(self.folder, ignore_errors=True)
+        Bed(self.name, 1).down()
+
+    def ensure(self) -> None:
+        """This machine has what the bed needs, or Missing says what it lacks."""
+        environment.ensure()
 
     def __enter__(self) -> Self:
-        environment.ensure()
+        self.ensure()
         self.down()
         claim_subnet(self.folder, self.places.number)
         try:
@@ -167,9 +179,13 @@ class Cloud:
 
     # -- its users and operators
 
-    def access(self, user: str = "admin") -> dict[str, object]:
+    def access(self, user: str = "admin") -> dict[str, Any]:
         """For openstacksdk: admin, demo, or foreshape (as its controller)."""
         return configs.access(self.places, user)
+
+    def image(self, users: Users) -> str:
+        """Id of an image that servers of this cloud boot from."""
+        return empty_image(users)
 
     def migration_takes(self, seconds: float) -> None:
         """Every live migration that begins from now on, on hosts without a hypervisor."""
@@ -177,7 +193,7 @@ class Cloud:
 
     def manage(self, *words: str) -> str:
         """nova-manage; its last words whatever its status, which says what it found rather than whether it failed."""
-        command = [BIN / "nova-manage", "--config-file", self.places.etc / "nova.conf", *words]
+        command: list[str | Path] = [BIN / "nova-manage", "--config-file", self.places.etc / "nova.conf", *words]
         return run(["sh", "-c", '"$@" 2>&1; true', "sh", *command], timeout_s=180)
 
     def memory_mib(self) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from foreshape_lab.programs import with_options
 
@@ -174,7 +175,7 @@ def write(places: Places, nova: Mapping[str, Mapping[str, object]]) -> None:
         (places.etc / name).write_text(text)
 
 
-def access(places: Places, user: str) -> dict[str, object]:
+def access(places: Places, user: str) -> dict[str, Any]:
     """What clouds.yaml says of one user."""
     auth = {
         "auth_url": places.endpoint("keystone"),

@@ -3,6 +3,7 @@
 import json
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from foreshape_lab.shell import run
@@ -11,6 +12,7 @@ from foreshape_cloudbed.environment import BIN
 from foreshape_cloudbed.infrastructure import sql
 from foreshape_cloudbed.places import PASSWORD, REGION, TYPES, USERS, Places
 
+Words = list[str | Path]
 SERVICE_USERS = ("nova", "placement", "glance", "foreshape")
 
 
@@ -22,7 +24,7 @@ def make_tables(places: Places) -> None:
 
 
 def _keystone(places: Places) -> None:
-    manage = [BIN / "keystone-manage", "--config-file", places.etc / "keystone.conf"]
+    manage: Words = [BIN / "keystone-manage", "--config-file", places.etc / "keystone.conf"]
     owner = ["--keystone-user", "root", "--keystone-group", "root"]
     run([*manage, "db_sync"], timeout_s=600)
     run([*manage, "fernet_setup", *owner])
@@ -42,7 +44,7 @@ def _glance(places: Places) -> None:
 
 
 def _nova(places: Places) -> None:
-    manage = [BIN / "nova-manage", "--config-file", places.etc / "nova.conf"]
+    manage: Words = [BIN / "nova-manage", "--config-file", places.etc / "nova.conf"]
     run([*manage, "api_db", "sync"], timeout_s=600)
     run([*manage, "cell_v2", "map_cell0", "--database_connection", places.database("nova_cell0")])
     run([*manage, "db", "sync"], timeout_s=600)

@@ -10,7 +10,12 @@ from foreshape_cloudbed.infrastructure import epmd, mariadb, rabbitmq
 from foreshape_cloudbed.places import PORTS, Places
 from foreshape_cloudbed.service import Service
 
-MODULES = {"keystone": "keystone.wsgi.api", "placement": "placement.wsgi.api", "glance": "glance.wsgi.api", "nova-api": "nova.wsgi.osapi_compute"}
+MODULES = {
+    "keystone": "keystone.wsgi.api",
+    "placement": "placement.wsgi.api",
+    "glance": "glance.wsgi.api",
+    "nova-api": "nova.wsgi.osapi_compute",
+}
 
 
 def services(places: Places) -> dict[str, Service]:
@@ -74,4 +79,4 @@ def status(url: str) -> int:
 
 def folders(bed: Path) -> list[Path]:
     """Of every service that was ever started for a bed: what a clean-up looks at."""
-    return sorted(p for p in bed.glob("*") if p.is_dir() and (p / "log").exists())
+    return sorted(p for p in bed.glob("*") if p.is_dir() and (p / "log").is_file())

@@ -68,7 +68,10 @@ def install() -> None:
 
 def _uv(*words: str | Path) -> None:
     """uv resolves and installs three times as fast as pip; it reads variables of its own."""
-    own = {"UV_DEFAULT_INDEX": os.environ.get("PIP_INDEX_URL"), "SSL_CERT_FILE": os.environ.get("SSL_CERT_FILE", os.environ.get("PIP_CERT"))}
+    own = {
+        "UV_DEFAULT_INDEX": os.environ.get("PIP_INDEX_URL"),
+        "SSL_CERT_FILE": os.environ.get("SSL_CERT_FILE", os.environ.get("PIP_CERT")),
+    }
     environment = {**os.environ, **{k: v for k, v in own.items() if v}}
     done = subprocess.run([BIN / "uv", *words], env=environment, capture_output=True, text=True, timeout=900, check=False)
     if done.returncode:

@@ -50,8 +50,14 @@ def make_databases(places: Places) -> None:
     data = places.data / "mysql"
     data.mkdir(parents=True)
     run(
-        ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--auth-root-authentication-method=normal"]
-        + ["--skip-test-db"]
+        [
+            "mariadb-install-db",
+            "--no-defaults",
+            "--user=root",
+            f"--datadir={data}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ]
     )
 
 

@@ -10,8 +10,11 @@ import sys
 import threading
 import time
 
-from nova.cmd import compute as _  # first: it chooses threads instead of eventlet
+from nova.cmd import compute  # noqa: F401 - first: it chooses threads instead of eventlet
+
+# isort: split
 import os_vif
+from fake_driver import BedDriver  # type: ignore[import-not-found]  # it lies beside this file
 from nova import config, objects, service, utils
 from nova.compute import manager
 from nova.compute import rpcapi as compute_rpcapi
@@ -22,13 +25,11 @@ from nova.objects import base as objects_base
 from oslo_log import log as logging
 from oslo_privsep import priv_context
 
-import fake_driver
-
 
 def prepare(configuration: str) -> None:
     """What nova-compute's own main does before it makes its service."""
     config.parse_args(["nova-compute", "--config-file", configuration])
-    CONF.set_override("compute_driver", f"fake.{fake_driver.BedDriver.__name__}")
+    CONF.set_override("compute_driver", f"fake.{BedDriver.__name__}")
     logging.setup(CONF, "nova")
     objects.register_all()
     priv_context.init(root_helper=shlex.split(utils.get_root_helper()))

@@ -49,7 +49,7 @@ class BedDriver(fake.FakeDriver):  # type: ignore[misc]  # Nova has no types
     def get_available_resource(self, nodename: str) -> dict[str, Any]:
         return {**super().get_available_resource(nodename), "uuid": node_uuid(self._host)}
 
-    def get_nodenames_by_uuid(self, refresh: bool = False) -> dict[str, str]:
+    def get_nodenames_by_uuid(self, *_: Any, **__: Any) -> dict[str, str]:
         return {node_uuid(self._host): self.get_available_nodes()[0]}
 
     def _file(self) -> Path:
@@ -82,9 +82,8 @@ class BedDriver(fake.FakeDriver):  # type: ignore[misc]  # Nova has no types
 
     # -- live migration
 
-    def live_migration(
-        self, context: Any, instance: Any, dest: str, post_method: Any, recover_method: Any, block_migration: Any = False, migrate_data: Any = None
-    ) -> None:
+    def live_migration(self, context: Any, instance: Any, dest: str, post_method: Any, recover_method: Any, *more: Any) -> None:
+        block_migration, migrate_data = (*more, None, None)[:2]
         woken, why = self.ends[instance.uuid] = (threading.Event(), [])
         until = time.monotonic() + migration_s()
         woken.wait(max(0.0, until - time.monotonic()))
@@ -106,7 +105,7 @@ class BedDriver(fake.FakeDriver):  # type: ignore[misc]  # Nova has no types
             reasons.append(why)
             woken.set()
 
-    def post_live_migration(self, context: Any, instance: Any, block_device_info: Any, migrate_data: Any = None) -> None:
+    def post_live_migration(self, context: Any, instance: Any, block_device_info: Any, *_: Any, **__: Any) -> None:
         self.destroy(context, instance, network_info=None, block_device_info=block_device_info)
 
 
