@@ -29,7 +29,7 @@ KNOWN = 144
 class Runs:
     """[n, T] each. length: bins of the run so far (0 where the condition does not hold). seen: those of them with evidence.
 
-    limit: bins with evidence that begin to alarm.
+    limit: bins with evidence that begin to alarm. A series that never held for LEAST bins has no limit and nothing seen.
     """
 
     length: Ints
@@ -45,6 +45,15 @@ class Runs:
 def find(holds: Mask, asked: Mask, rate: float) -> Runs:
     """Runs of ``holds``. ``asked``: bins that are evidence (a gap only bridges). ``rate``: chance of a false alarm per bin."""
     length = lengths(holds)
+    seen, limit = np.zeros_like(length), np.full(length.shape, np.inf, np.float32)
+    some = np.flatnonzero(length.max(axis=1, initial=0) >= LEAST)  # of most series none was ever long: no need to ask further
+    if len(some):
+        seen[some], limit[some] = _judged(length[some], holds[some], asked[some], rate)
+    return Runs(length, seen, limit)
+
+
+def _judged(length: Ints, holds: Mask, asked: Mask, rate: float) -> tuple[Ints, npt.NDArray[np.float32]]:
+    """Seen, and limit."""
     begun = np.arange(1, holds.shape[1] + 1, dtype=np.int32) - length
     bins = _before(np.cumsum(asked, axis=1, dtype=np.int32), begun)
     sums = np.cumsum(holds & asked, axis=1, dtype=np.int32)
@@ -55,7 +64,7 @@ def find(holds: Mask, asked: Mask, rate: float) -> Runs:
     luck = np.float32(np.log(rate)) / np.log(share)
     limit = np.maximum(np.maximum(LEAST, LONGER * longest + 1), luck)
     odd = (length > 0) & (bins >= KNOWN) & (share < HABIT)
-    return Runs(length, seen, np.where(odd, limit, np.inf).astype(np.float32))
+    return seen, np.where(odd, limit, np.inf).astype(np.float32)
 
 
 def lengths(holds: Mask) -> Ints:
