@@ -207,7 +207,7 @@ def test_a_cloud_that_is_not_there_is_temporary_and_nothing_was_done(emulator: E
         ("compute GET /os-aggregates", "aggregates"),
         ("compute GET /os-services", "hosts"),
         ("placement GET /resource_providers$", "inventories"),
-        ("placement GET .*/usages", "usages"),
+        ("placement GET .*/(usages|allocation_candidates)", "usages"),
     ],
 )
 def test_a_part_that_cannot_be_read_is_named_and_the_others_are_there(emulator: Emulator, cloud: Cloud, pattern: str, part: str) -> None:
@@ -307,9 +307,22 @@ def test_a_second_look_reads_inventories_only_where_something_was_written(emulat
     emulator.requests.clear()
     after = look(cloud, before)
     assert asked(emulator, "/inventories") == 1
-    assert asked(emulator, "/usages") == 3
+    assert (asked(emulator, "/usages"), asked(emulator, "/allocation_candidates")) == (0, 2), "all hosts at once"
     assert after.hosts["node02"].usages["VCPU"] == 4
     assert after.hosts["node01"] == before.hosts["node01"]
+
+
+def test_a_full_host_and_a_placement_without_candidates_are_asked_one_by_one(emulator: Emulator, cloud: Cloud) -> None:
+    """Candidates are hosts with room; whoever has none is not among them."""
+    for vcpus, ram in ((16, 1), (16, 1), (16, 1), (14, 32768 - 512 - 2048 - 3)):  # beside the server of 2 and 2048 that is there
+        emulator.boot("node03", vcpus=vcpus, ram=ram)
+    first = look(cloud)
+    assert (first.hosts["node03"].free("VCPU"), first.hosts["node03"].free("MEMORY_MB")) == (0, 0)
+    assert asked(emulator, "/usages") == 1
+    emulator.faults = [Fault("placement GET /allocation_candidates", "status", times=99, status=500)]
+    again = look(cloud)
+    assert again.problems == ()
+    assert again.hosts == first.hosts
 
 
 def test_a_look_that_missed_servers_is_no_ground_for_the_next(emulator: Emulator, cloud: Cloud) -> None:

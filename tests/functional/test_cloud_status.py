@@ -84,7 +84,7 @@ def test_before_the_first_reading_it_says_so(ask: Operator) -> None:
 
 def test_a_cloud_that_is_not_read_in_full_is_shouted(world: CloudedWorld, ask: Operator) -> None:
     world.round()
-    world.emulator.faults = [Fault("placement GET .*/usages", "status", times=10_000, status=500)]
+    world.emulator.faults = [Fault("placement GET .*/(usages|allocation_candidates)", "status", times=10_000, status=500)]
     world.round()
     text = shown(ask)
     assert "NOT IN FULL: inventories, traits, usages" in text

@@ -51,6 +51,18 @@ class CloudContract:
         assert one.schedulable
         assert one.free("VCPU") == one.inventories["VCPU"].capacity - one.usages["VCPU"] > 0
 
+    def test_what_placement_says_of_all_hosts_at_once_is_what_it_says_of_each(self, bed: Bed) -> None:
+        server = bed.boot(bed.hosts[0], vcpus=2, ram=1024)
+        placement, at_once = bed.cloud.placement, bed.cloud.placement.held("VCPU")
+        view = read_cloud(bed.cloud.nova, placement, time.time)
+        for name in bed.hosts:
+            provider = view.hosts[name].provider
+            usages, traits = at_once[provider]
+            assert {k: v for k, v in usages.items() if v} == {k: v for k, v in placement.usages(provider).items() if v}
+            assert traits == placement.traits(provider)[0]
+        assert at_once[view.hosts[bed.hosts[0]].provider][0]["VCPU"] >= 2
+        bed.delete(server)
+
     def test_a_server_is_seen_with_its_flavor_and_its_share(self, bed: Bed) -> None:
         server = bed.boot(bed.hosts[0], vcpus=2, ram=1024)
         view = read_cloud(bed.cloud.nova, bed.cloud.placement, time.time, with_allocations=True)

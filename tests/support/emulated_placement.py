@@ -209,7 +209,16 @@ class PlacementState:
             for p in self.providers.values()
             if request.query.get("in_tree", p.uuid) == p.uuid and must <= p.traits and not never & p.traits and self.fits(p.uuid, asked)
         ]
-        return 200, {"allocation_requests": rows[: int(request.query.get("limit", len(rows)))], "provider_summaries": {}}
+        return 200, {
+            "allocation_requests": rows[: int(request.query.get("limit", len(rows)))],
+            "provider_summaries": {u: self._summary(u) for row in rows for u in row["allocations"]},
+        }
+
+    def _summary(self, ident: str) -> dict[str, Any]:
+        """Of one provider, with all of its classes (1.27)."""
+        used, provider = self.used(ident), self.providers[ident]
+        resources = {name: {"capacity": 0, "used": amount} for name, amount in used.items()}
+        return {"resources": resources, "traits": sorted(provider.traits), "parent_provider_uuid": None, "root_provider_uuid": ident}
 
     def fits(self, provider: str, asked: dict[str, int]) -> bool:
         rows, used = self.providers[provider].inventories, self.used(provider)

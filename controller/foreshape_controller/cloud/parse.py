@@ -121,6 +121,11 @@ def inventories(body: Row) -> Mapping[str, Inventory]:
     }
 
 
+def summary(row: Row) -> tuple[Resources, frozenset[str]]:
+    """Usages and traits of a provider, of ``provider_summaries``."""
+    return {str(k): int(v["used"]) for k, v in row["resources"].items()}, frozenset(row["traits"])
+
+
 def held(body: Row) -> Mapping[str, Resources]:
     """By provider (or by consumer, seen from a provider), of Placement's ``allocations``."""
     return {str(who): {str(k): int(v) for k, v in share["resources"].items()} for who, share in body["allocations"].items()}

@@ -63,6 +63,14 @@ class Placement:
         body = self._ask("GET", f"/resource_providers/{provider}/usages")
         return _read(lambda: {str(k): int(v) for k, v in body["usages"].items()})
 
+    def held(self, resource: str) -> Mapping[str, tuple[Resources, frozenset[str]]]:
+        """Usages and traits of every provider that has one unit of a resource free, by uuid: one request for all of them.
+
+        They are the summaries that come with candidates; who is full is not among them.
+        """
+        body = self._ask("GET", "/allocation_candidates", params={"resources": f"{resource}:1"})
+        return _read(lambda: {str(of): parse.summary(row) for of, row in body["provider_summaries"].items()})
+
     def holders(self, provider: str) -> Mapping[str, Resources]:
         """What each consumer holds there, by consumer; their types are not told. Raises Gone."""
         body = self._ask("GET", f"/resource_providers/{provider}/allocations")
