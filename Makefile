@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SOURCES := pyproject.toml constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo lab test test-fast lint format bench venv packages clean
+.PHONY: help demo lab cloud test test-fast lint format bench venv packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,11 @@ lab: ## real hypervisors and real guests for three minutes; needs root
 	@devstack/packages.sh --require build lab
 	@$(MAKE) $(VENV)/.dev
 	@$(BIN)/python devstack/lab/run.py
+
+cloud: ## a real OpenStack until Ctrl-C; REAL=1: with real hypervisors and the product; CHECK=1: only to see that it works; needs root
+	@devstack/packages.sh --require build cloud $(if $(REAL),lab)
+	@$(MAKE) $(VENV)/.dev
+	@$(BIN)/python -W ignore devstack/cloud/run.py $(if $(CHECK),check,up) $(if $(REAL),--real)
 
 test: packages $(VENV)/.dev ## lint and every tier of tests; a tier that cannot run here is named
 	@$(BIN)/python tests/run.py
