@@ -303,24 +303,39 @@ def test_whoever_dies_at_any_write_leaves_nothing_orphaned_and_no_lock(
     assert here.ours() == {}
 
 
-def test_a_lock_left_behind_is_lifted_but_not_one_of_a_host_that_was_disabled_since(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for disabled in (False, True):
-        held = here.hold()
+def left_locked(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A controller dies in a hand-over, and another one starts."""
+    held = here.hold()
 
-        def dies() -> None:
-            raise Killed
+    def dies() -> None:
+        raise Killed
 
-        with monkeypatch.context() as patched:
-            patched.setattr(type(here.reservations.lockout), "_leave", lambda *_: None)
-            with pytest.raises(Killed):
-                here.reservations.hand_over(held.id, dies, here.at, force=True)
-        assert here.locked()
-        if disabled:
-            here.cloud.nova.disable(here.cloud.nova.find_service("node02").id, "maintenance")
-        here.restart()
-        assert here.reservations.audit(here.at).lifted == 1
-        assert here.locked() is disabled
-        assert here.store.reservations.locks() == {}
+    with monkeypatch.context() as patched:
+        patched.setattr(type(here.reservations.lockout), "_leave", lambda *_: None)
+        with pytest.raises(Killed):
+            here.reservations.hand_over(held.id, dies, here.at, force=True)
+    here.restart()
+
+
+def test_a_lock_left_behind_is_lifted_at_start(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_locked(here, monkeypatch)
+    assert here.locked()
+    here.reservations.run_once(here.at)
+    assert not here.locked()
+    assert here.store.reservations.locks() == {}
+
+
+def test_a_host_that_was_disabled_since_stays_locked_until_it_is_enabled(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_locked(here, monkeypatch)
+    service = here.cloud.nova.find_service("node02")
+    here.cloud.nova.disable(service.id, "maintenance")
+    assert here.reservations.audit(here.at).lifted == 0
+    assert here.locked()
+    here.cloud.nova.enable(service.id)
+    assert here.locked()
+    here.later(30)
+    assert not here.locked()
+    assert here.store.reservations.locks() == {}
 
 
 def test_a_trait_that_an_operator_set_is_never_lifted(here: World) -> None:

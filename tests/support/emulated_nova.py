@@ -29,6 +29,7 @@ class EmulatedHost:
     enabled: bool = True
     why: str = ""
     up: bool = True
+    wrote_trait: bool = False
     service: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
@@ -208,8 +209,14 @@ class NovaState:
         return host.up and host.enabled and LOCKED_OUT not in self.placement.providers[host.provider].traits
 
     def _trait(self, host: EmulatedHost) -> None:
+        """nova-compute compares with what it wrote last itself: one that somebody else set before it is neither added nor removed by it."""
         traits = self.placement.providers[host.provider].traits
-        (traits.discard if host.enabled else traits.add)(LOCKED_OUT)
+        if not host.enabled and LOCKED_OUT not in traits:
+            traits.add(LOCKED_OUT)
+            host.wrote_trait = True
+        elif host.enabled and host.wrote_trait:
+            traits.discard(LOCKED_OUT)
+            host.wrote_trait = False
 
     def _apart(self, server: str, host: str, group: str) -> bool:
         mine = self.groups.get(group)
