@@ -1,4 +1,4 @@
-"""The contract of a cloud with pools, on the emulated one; and what only it can show: ports, quotas."""
+"""The contract of a cloud with pools, on the emulated one; and what only it can show: quotas, and an image that is deactivated."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,8 @@ from cloud_emulator import Emulator, running
 from foreshape_controller.cloud.call import Ways
 from foreshape_controller.cloud.patience import Patience
 from foreshape_controller.cloud.session import Access, connect
-from foreshape_controller.errors import Conflict, Gone, Permanent
-from pool_contract import PoolBed, PoolContract
+from foreshape_controller.errors import Gone, Permanent
+from pool_contract import PoolBed, PoolContract, PortBed, PortContract
 
 pytestmark = pytest.mark.functional
 
@@ -38,18 +38,6 @@ class TestOnTheEmulator(PoolContract):
         with pytest.raises(Permanent, match="quota"):
             bed.cloud.nova.create(self._new(bed, "x"))
 
-    def test_ports_are_made_found_by_name_and_deleted(self, bed: PoolBed, emulator: Emulator) -> None:
-        network = emulator.neutron.add_network(addresses=1)
-        port = bed.cloud.neutron.create_port(network, "a-name")
-        assert bed.cloud.neutron.ports("a-name") == (port,)
-        assert len(port.addresses) == 1
-        with pytest.raises(Conflict):
-            bed.cloud.neutron.create_port(network, "another")
-        with pytest.raises(Gone):
-            bed.cloud.neutron.create_port("no-such-network", "another")
-        assert bed.cloud.neutron.delete_port(port.id)
-        assert not bed.cloud.neutron.delete_port(port.id)
-
     def test_the_newest_image_of_a_name_is_meant_and_a_deactivated_one_is_not(self, bed: PoolBed, emulator: Emulator) -> None:
         newer = emulator.glance.add("cirros")
         assert bed.cloud.glance.image("cirros").id == newer
@@ -57,3 +45,9 @@ class TestOnTheEmulator(PoolContract):
         assert bed.cloud.glance.image("cirros").id != newer
         with pytest.raises(Gone):
             bed.cloud.glance.image(newer)
+
+
+class TestPortsOnTheEmulator(PortContract):
+    @pytest.fixture
+    def bed(self, made: PoolBed, emulator: Emulator) -> PortBed:
+        return PortBed(made.cloud.neutron, lambda: emulator.neutron.add_network(addresses=5))

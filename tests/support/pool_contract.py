@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from foreshape_controller.cloud.neutron import Neutron
 from foreshape_controller.cloud.nova import NewServer
 from foreshape_controller.cloud.session import Cloud
-from foreshape_controller.errors import Gone, NoRoom, Permanent
+from foreshape_controller.errors import Conflict, Gone, NoRoom, Permanent
 from foreshape_controller.model.pool import SHADOW_KEY
 
 
@@ -86,6 +87,41 @@ class PoolContract:
     def _new(self, bed: PoolBed, name: str) -> NewServer:
         image, flavor = bed.cloud.glance.image(bed.image).id, bed.cloud.nova.flavor(bed.flavor)[0]
         return NewServer(name, image, flavor, metadata={SHADOW_KEY: "s1"})
+
+
+@dataclass
+class PortBed:
+    """Neutron, and a way to make a network with five free addresses."""
+
+    neutron: Neutron
+    network: Callable[[], str]
+
+
+class PortContract:
+    """Needs the fixture ``bed``."""
+
+    def test_a_port_is_made_with_an_address_found_by_its_name_and_deleted(self, bed: PortBed) -> None:
+        network, name = bed.network(), f"foreshape-{uuid.uuid4().hex[:8]}"
+        port = bed.neutron.create_port(network, name)
+        assert (port.network, len(port.addresses)) == (network, 1)
+        assert bed.neutron.ports(name) == (port,)
+        assert bed.neutron.ports(f"{name}-another") == ()
+        assert bed.neutron.delete_port(port.id)
+        assert not bed.neutron.delete_port(port.id)
+        assert bed.neutron.ports(name) == ()
+
+    def test_a_network_without_a_free_address_is_a_conflict(self, bed: PortBed) -> None:
+        network = bed.network()
+        ports = [bed.neutron.create_port(network, "foreshape-fill") for _ in range(5)]
+        with pytest.raises(Conflict):
+            bed.neutron.create_port(network, "foreshape-fill")
+        assert len({a for p in ports for a in p.addresses}) == 5
+        for port in ports:
+            bed.neutron.delete_port(port.id)
+
+    def test_a_port_on_no_network_is_refused(self, bed: PortBed) -> None:
+        with pytest.raises(Gone):
+            bed.neutron.create_port(str(uuid.uuid4()), "foreshape-nowhere")
 
 
 def _gone(bed: PoolBed, server: str) -> bool:
