@@ -10,7 +10,7 @@ from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.loops.migrate import leased
 from foreshape_controller.model.migration import State
 from foreshape_controller.model.moving import DrainRequest, Goal
-from foreshape_wire.order import Mode
+from foreshape_wire.order import Mode, Origin
 from foreshape_wire.quantity import Cores
 from move_support import MoveWorld, moving
 from store_support import order, outcome
@@ -261,10 +261,11 @@ def test_an_order_that_no_agent_fetched_is_withdrawn_before_the_migration(world:
 
 def shaped(world: MoveWorld, server: str, cores: float) -> None:
     """Foreshape gave it so much, and that was proven."""
-    world.store.journal.again(order("ord-shape", server, world.at), "node01", (2.0, 2048.0), world.at)
-    told = outcome("ord-shape", server=server, at=world.at, before=2.0, target=cores, after=cores)
+    name = f"ord-{server[:8]}"
+    world.store.journal.again(order(name, server, world.at), "node01", (2.0, 2048.0), world.at)
+    told = outcome(name, server=server, at=world.at, before=2.0, target=cores, after=cores)
     world.store.journal.settle([told], world.at)
-    world.store.journal.settle([outcome("ord-shape", "memory", server=server, at=world.at, after=2048.0)], world.at)
+    world.store.journal.settle([outcome(name, "memory", server=server, at=world.at, after=2048.0)], world.at)
     world.shapes[server] = (cores, 2048.0)
     world.round()
 
@@ -296,6 +297,56 @@ def test_a_shape_that_was_lost_on_the_way_is_applied_again_on_the_target(world: 
     world.store.journal.settle([outcome(row.applying, server=server, at=world.at, after=1.0)], world.at)
     world.shapes[server] = (1.0, 2048.0)
     assert world.rounds()[0].migration.state is State.SETTLED
+
+
+def reboots(world: MoveWorld, server: str) -> None:
+    """It has what it was sold again."""
+    world.shapes.pop(server)
+
+
+def minutes(world: MoveWorld, count: int) -> int:
+    """How many orders came of so many looks."""
+    ordered = 0
+    for _ in range(count):
+        world.at += 60.0
+        world.agents()
+        ordered += world.moves.shapes.run_once(world.at)
+    return ordered
+
+
+def test_a_shape_that_a_reboot_undid_is_applied_again_once_the_server_runs_for_a_while(world: MoveWorld) -> None:
+    (server,) = servers(world, 1, vcpus=4, ram=2048)
+    shaped(world, server, 2.0)
+    assert minutes(world, 1) == 0
+    reboots(world, server)
+    assert minutes(world, 2) == 0, "it starts"
+    assert minutes(world, 1) == 1
+    newest = world.store.journal.orders(server)[0].order
+    assert (newest.cpu, newest.memory) == (Cores(2.0), None)
+    assert "came back with what it was sold (4 cores" in newest.reason
+    assert minutes(world, 10) == 0, "once"
+
+
+def test_a_shape_is_not_applied_again_after_a_resize_nor_below_what_is_used_nor_in_advise(world: MoveWorld) -> None:
+    resized, busy, advised = servers(world, 3, vcpus=4, ram=2048)
+    for server in (resized, busy, advised):
+        shaped(world, server, 2.0 if server != busy else 1.1)
+    minutes(world, 1)
+    for server in (resized, busy, advised):
+        reboots(world, server)
+    world.emulator.nova.servers[resized].vcpus = 8
+    world.store.modes.set(f"server:{advised}", Mode.ADVISE, "a test", world.at)
+    assert minutes(world, 6) == 0, "the busy one uses 1.0 cores: 1.1 would not do"
+
+
+def test_what_an_agent_gave_back_by_itself_is_no_lost_shape(world: MoveWorld) -> None:
+    (server,) = servers(world, 1, vcpus=4, ram=2048)
+    shaped(world, server, 2.0)
+    minutes(world, 1)
+    told = outcome("", server=server, at=world.at, before=2.0, target=4.0, after=4.0, origin=Origin.REFLEX)
+    world.store.journal.settle([told], world.at)
+    reboots(world, server)
+    assert minutes(world, 6) == 0
 
 
 def test_a_target_without_agent_is_believed_on_novas_word_after_a_while(world: MoveWorld) -> None:

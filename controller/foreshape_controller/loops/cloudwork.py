@@ -13,6 +13,7 @@ from foreshape_controller.loops.pool import PoolWork
 from foreshape_controller.loops.reserve import Reservations
 from foreshape_controller.loops.reserve_foreseen import Foreseen
 from foreshape_controller.loops.reserve_request import Requests
+from foreshape_controller.loops.reshape import EVERY_S as SHAPES_S
 from foreshape_controller.loops.sell import Selling
 from foreshape_controller.model.cloud import Right
 
@@ -47,5 +48,6 @@ class CloudWork:
         if self.settings.reservations.plan_needs:
             yield "foreseen", self.settings.reservations.interval_s, self.foreseen.run_once
         yield "migrations", self.settings.migrations.interval_s, self.migrations.coordinator.run_once
+        yield "shapes", SHAPES_S, self.migrations.shapes.run_once
         yield "pools", self.settings.pools.interval_s, self.pools.run_once
         yield "sell", self.settings.sell.interval_s, self.selling.run_once

@@ -6,7 +6,7 @@ and reset its state; so do we, where the agent of its host reports it running no
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -186,7 +186,8 @@ class Mend:
         row = replace(row, applying=row.applying or self._ids("ord"))
         what = ", ".join(w for w in (_said(wanted.cpu, "cores"), _said(wanted.memory, "MiB")) if w)
         self._k.rows.save(row, now, "reapply", f"order {row.applying}: {what} on {host}, as before")
-        self._k.journal.again(shape_order(row, wanted, has, (now, now + self._k.ttl_s)), host, has, now)
+        why = Why(row.applying, row.cause, row.id, now, now + self._k.ttl_s, f"after migration {row.id}: what it had before")
+        self._k.journal.again(shape_order(row.migration.server, wanted, has, why), host, has, now)
         return row
 
     def _waits(self, row: Moving, why: str, now: float) -> Moving:
@@ -201,24 +202,36 @@ def lost(shape: Shape, cpu: float | None, memory: float | None) -> Shape:
     return Shape(cpu=_differs(shape.cpu, cpu, CLOSE_CORES), memory=_differs(shape.memory, memory, CLOSE_MIB))
 
 
-def shape_order(row: Moving, wanted: Shape, has: tuple[float, float], times: tuple[float, float]) -> Order:
-    """The order that gives it back what it was proven to have. Its bounds are no more than what it goes between."""
-    cpu, memory = (wanted.cpu, wanted.memory)
+def shape_order(server: str, wanted: Shape, has: tuple[float, float], why: "Why") -> Order:
+    """The order that gives a server back what it was proven to have. Its bounds are no more than what it goes between."""
+    cpu, memory = wanted.cpu, wanted.memory
     low = Size(Cores(min(has[0], cpu or has[0])), Memory(min(has[1], memory or has[1])))
     high = Size(Cores(max(has[0], cpu or has[0])), Memory(max(has[1], memory or has[1])))
     return Order(
-        order=OrderId(row.applying),
-        cause=CauseId(row.cause),
-        plan=PlanId(f"shape-{row.id}"),
-        server=ServerId(row.migration.server),
+        order=OrderId(why.order),
+        cause=CauseId(why.cause),
+        plan=PlanId(f"shape-{why.of}"),
+        server=ServerId(server),
         cpu=None if cpu is None else Cores(cpu),
         memory=None if memory is None else Memory(memory),
         floor=low,
         ceiling=high,
-        issued_at=times[0],
-        expires_at=times[1],
-        reason=f"after migration {row.id}: what it had before",
+        issued_at=why.since,
+        expires_at=why.until,
+        reason=why.reason,
     )
+
+
+class Why(NamedTuple):
+    """What an order that repeats a shape is told with."""
+
+    order: str
+    cause: str
+    of: str
+    """Migration, or server."""
+    since: float
+    until: float
+    reason: str
 
 
 def _differs(proven: float | None, has: float | None, least: float) -> float | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from foreshape_controller.config import Settings
@@ -15,11 +16,13 @@ from foreshape_controller.loops.draining import Draining
 from foreshape_controller.loops.foreigners import Foreigners, ForeignRule
 from foreshape_controller.loops.gathering import Gathering
 from foreshape_controller.loops.mend import Kit, Mend
-from foreshape_controller.loops.migrate import Coordinator, MigrateRule, Parts
+from foreshape_controller.loops.migrate import Coordinator, MigrateRule, Parts, leased
 from foreshape_controller.loops.proposing import Proposing
+from foreshape_controller.loops.reshape import Reshape
 from foreshape_controller.loops.rooms import Reservations, Rooms
 from foreshape_controller.loops.scout import Scout, ScoutRule
 from foreshape_controller.loops.witness import Witness
+from foreshape_controller.model.server import ClusterView
 
 SIDE_BY_SIDE = 8
 """Migrations that are worked on at once: each waits for Nova most of its time."""
@@ -33,6 +36,7 @@ class Migrations:
     gather: Gathering
     proposing: Proposing
     draining: Draining
+    shapes: Reshape
 
 
 def migrations(  # noqa: PLR0913  each is a part of its own
@@ -62,10 +66,18 @@ def migrations(  # noqa: PLR0913  each is a part of its own
         MigrateRule(limits, s.plan_every_s, s.per_hour, s.wait_s, s.force, s.consolidate),
         ThreadPoolExecutor(workers, thread_name_prefix="migrate") if workers else None,
     )
-    return Migrations(coordinator, gather, proposing, draining)
+    shapes = Reshape(store, partial(_held, store), settings.plan.order_ttl_s, settings.plan.stale_after_s)
+    return Migrations(coordinator, gather, proposing, draining, shapes)
 
 
 def _groups(watch: CloudWatch, server: str) -> tuple[str, ...]:
     view = watch.view()
     found = view.servers.get(server) if view else None
     return found.groups if found else ()
+
+
+def _held(store: Any, view: ClusterView, _now: float) -> dict[str, object]:
+    """Servers whose size nobody touches now: those that migrate, and those in a scope that is halted."""
+    scopes = {h.scope for h in store.halts.all() if h.active}
+    halted = {str(s.id): "halted" for s in view.servers if {"cloud", f"host:{s.host}", f"server:{s.id}"} & scopes} if scopes else {}
+    return {**halted, **leased(store.migrating.moves.open())}
