@@ -137,13 +137,14 @@ class CloudContract:
         for consumer in (whole, part):
             bed.cloud.placement.delete_allocation(consumer)
 
-    def test_our_consumers_are_found_and_others_are_not(self, bed: Bed) -> None:
+    def test_our_consumers_are_counted_by_their_type_and_found_among_the_holders(self, bed: Bed) -> None:
         server = bed.boot(bed.hosts[0])
         host, project = _host(bed, 0), bed.cloud.keystone.me().project
+        before = bed.cloud.placement.held_by_type(project).get(RESERVATION, 0)
         consumer = _reserve(bed, host, 1)
-        found = bed.cloud.placement.consumers(RESERVATION, project=project, providers=[host.provider])
-        assert consumer in found
-        assert server not in found
+        assert bed.cloud.placement.held_by_type(project)[RESERVATION] == before + 1
+        assert {server, consumer} <= set(bed.cloud.placement.holders(host.provider))
+        assert [bed.cloud.placement.allocation(c).type for c in (server, consumer)] == [UNKNOWN, RESERVATION]
         bed.cloud.placement.delete_allocation(consumer)
 
     def test_an_operators_audit_deletes_reservations_and_nothing_else(self, bed: Bed) -> None:

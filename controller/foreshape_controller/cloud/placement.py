@@ -172,40 +172,6 @@ class Placement:
         body = self._ask("GET", "/usages", params={"project_id": project})
         return _read(lambda: {str(kind): int(sums["consumer_count"]) for kind, sums in body["usages"].items()})
 
-    def consumers(
-        self,
-        type: str,  # noqa: A002 - Placement's word
-        *,
-        project: str,
-        providers: Collection[str],
-        skip: Collection[str] = frozenset(),
-    ) -> Mapping[str, Allocation]:
-        """Every consumer of a type, by its uuid.
-
-        Placement has no list of them: they are looked for among those that hold something of these providers, except ``skip`` (servers
-        and migrations, whose type is known); as soon as as many were found as the project has, looking ends.
-        Each costs a request (2 to 3 ms): an audit skips what its journal knows, for which ``holders`` is proof enough.
-        """
-        wanted = self.held_by_type(project).get(type, 0)
-        found: dict[str, Allocation] = {}
-        seen = set(skip)
-        for provider in providers:
-            if len(found) >= wanted:
-                break
-            for consumer in self._holders_if_there(provider):
-                if consumer not in seen:
-                    seen.add(consumer)
-                    allocation = self.allocation(consumer)
-                    if allocation.type == type and allocation.held:
-                        found[consumer] = allocation
-        return found
-
-    def _holders_if_there(self, provider: str) -> Mapping[str, Resources]:
-        try:
-            return self.holders(provider)
-        except Gone:
-            return {}
-
     def candidates(
         self,
         resources: Resources,
