@@ -3,16 +3,14 @@
 import json
 import os
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from foreshape_cloudbed import environment
 from foreshape_lab import Missing
+
+from headroom_support import told
 
 pytestmark = pytest.mark.integration
 
@@ -61,34 +59,6 @@ def scheduler(python, tmp_path_factory) -> Iterator[Scheduler]:
     made = Scheduler(python, tmp_path_factory.mktemp("nova"))
     yield made
     made.close()
-
-
-@contextmanager
-def told(
-    hosts: dict[str, float], *, at: float | None = None, token: str = "", body: bytes | None = None, wait_s: float = 0.0
-) -> Iterator[str]:
-    """The URL of a controller that tells this."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            time.sleep(wait_s)
-            granted = self.headers.get("Authorization", "") == (f"Bearer {token}" if token else "")
-            said = body if body is not None else json.dumps({"at": time.time() if at is None else at, "hosts": hosts}).encode()
-            self.send_response(200 if granted else 401)
-            self.end_headers()
-            self.wfile.write(said if granted else b"{}")
-
-        def log_message(self, *_: object) -> None:
-            """Nothing on the terminal."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1/headroom"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 EQUAL = {"a": {}, "b": {}, "c": {}, "d": {}}
