@@ -141,6 +141,22 @@ def test_a_cancel_during_the_order_aborts_once_it_runs():
     assert run(CANCEL, nova("running"), migration=ordered)[1] == [Do.ABORT, Do.WATCH]
 
 
+@pytest.mark.parametrize("ended", [Event(kind=Happened.REFUSED, text="no room"), CANCEL, GONE])
+def test_a_go_that_comes_after_the_end_orders_nothing(ended):
+    over = run(START, RESERVED, ended)[0]
+    found, asked = run(GO, migration=over)
+    assert (found, asked) == (over, []), "the lease was free, but nobody wants it any more"
+    assert run(GO, TICK, migration=found)[1] == [Do.RELEASE]
+
+
+def test_one_that_nova_calls_completed_waits_for_the_agent_and_is_neither_forced_nor_aborted():
+    there = run(COMPLETED, migration=running(may_force=True, may_abort=True))[0]
+    assert "does not report it yet" in there.said
+    late, asked = step(there, TICK, 10.0 + 5 * 600.0)
+    assert (late.wish, [i.do for i in asked]) == (Wish.NONE, [Do.WATCH])
+    assert run(agent(), migration=late)[0].state is State.ARRIVED
+
+
 def test_one_that_takes_too_long_is_forced_then_aborted():
     both = running(may_force=True, may_abort=True)
     assert step(both, TICK, 610.0)[0].wish is Wish.NONE
