@@ -17,6 +17,7 @@ from foreshape_controller.loops.census import Census, Doors, Speaks
 from foreshape_controller.loops.clouding import CloudWatch
 from foreshape_controller.loops.cloudwork import CloudWork
 from foreshape_controller.loops.joining import Joining
+from foreshape_controller.loops.lockout import without_ours
 from foreshape_controller.loops.migrations import SIDE_BY_SIDE, migrations
 from foreshape_controller.loops.pool import PoolTerms, PoolWork
 from foreshape_controller.loops.reserve import Reservations, ReserveTerms
@@ -25,11 +26,14 @@ from foreshape_controller.loops.reserve_foreseen import Foreseen
 from foreshape_controller.loops.reserve_request import Requests
 from foreshape_controller.loops.sell import Selling, SellTerms
 from foreshape_controller.loops.shadowing import ShadowTerms
-from foreshape_controller.model.cloud import Right
+from foreshape_controller.model.cloud import CloudView, Right
 from foreshape_controller.store import Store
 
 if TYPE_CHECKING:
     from foreshape_controller.cloud.session import Cloud
+
+LOCK_S = 60.0
+"""A reading may show a lock of ours that was lifted since, if it was set so long before at most."""
 
 CLEAN = {"auto": None, "yes": True, "no": False}
 
@@ -63,7 +67,12 @@ def build(
     c = settings.cloud
     read = partial(read_cloud, cloud.nova, cloud.placement, clock)
     joining = Joining(store, cloud.keystone.projects)
-    watch = CloudWatch(lambda before: read(before=before), full_every_s=c.full_every_s, stale_after_s=c.stale_after_s, then=joining.take)
+
+    def look(before: CloudView | None) -> CloudView:
+        view = read(before=before)
+        return without_ours(view, store.reservations.locked_since(view.at - LOCK_S))
+
+    watch = CloudWatch(look, full_every_s=c.full_every_s, stale_after_s=c.stale_after_s, then=joining.take)
     acting = Acting(store)
     store.inventory.in_cloud = True
     reservations = _reservations(settings, store, cloud, watch, acting)

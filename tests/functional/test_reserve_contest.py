@@ -117,6 +117,22 @@ def test_an_audit_in_the_middle_of_a_hand_over_leaves_it_alone(here: World) -> N
     assert here.ours() == {}
 
 
+def test_a_reading_in_the_middle_of_a_hand_over_does_not_show_the_host_as_closed(here: World) -> None:
+    held, seen = here.hold(), []
+
+    def order() -> None:
+        here.look()
+        seen.append(here.work.watch.view())
+
+    here.reservations.hand_over(held.id, order, here.at, force=True)
+    assert seen[0].hosts["node02"].schedulable
+    here.cloud.placement.add_trait(here.provider("node03"), LOCKED_OUT)
+    here.look()
+    view = here.work.watch.view()
+    assert view is not None
+    assert not view.hosts["node03"].schedulable
+
+
 # -- moves that forecasts announce
 
 

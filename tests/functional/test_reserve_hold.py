@@ -111,3 +111,18 @@ def test_a_disabled_host_keeps_its_trait_and_gets_nothing(here: World) -> None:
         here.reservations.hand_over(held.id, lambda: None, here.at, force=True)
     assert here.locked()
     assert here.reservations.find(held.id).state is State.HELD
+
+
+@pytest.mark.parametrize("broken", ["placement DELETE /allocations", "placement PUT /resource_providers"])
+def test_what_fails_before_the_order_is_no_unknown_order(here: World, broken: str) -> None:
+    held, ordered = here.hold(), list[bool]()
+    here.fails(broken, "lost", times=9)
+    with pytest.raises(Temporary, match="nothing was ordered") as failed:
+        here.reservations.hand_over(held.id, lambda: ordered.append(True), here.at, force=True)
+    assert not failed.value.maybe_done
+    assert not ordered
+    here.emulator.faults.clear()
+    here.later(1)
+    assert here.reservations.find(held.id).state is State.HELD
+    assert len(here.ours()) == 1
+    assert not here.locked()

@@ -7,19 +7,29 @@ next audit; nobody auditing, nova-compute itself removes it within some six minu
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
+from msgspec.structs import replace
 
 from foreshape_controller.errors import CloudError, Gone
 from foreshape_controller.loops.holding import Keyed
 from foreshape_controller.loops.reserve_door import Door, ReservationStore
-from foreshape_controller.model.cloud import LOCKED_OUT
+from foreshape_controller.model.cloud import LOCKED_OUT, CloudView
 from foreshape_controller.model.reservation import Lock, Reservation, Write
 
 _log = structlog.get_logger("foreshape.reservations")
+
+
+def without_ours(view: CloudView, ours: Collection[str]) -> CloudView:
+    """The view without the locks that we set for a moment, on these providers: whoever decides by it would think the hosts closed."""
+    hosts = {
+        name: replace(host, traits=host.traits - {LOCKED_OUT}) if host.provider in ours and host.enabled else host
+        for name, host in view.hosts.items()
+    }
+    return replace(view, hosts=hosts)
 
 
 @dataclass

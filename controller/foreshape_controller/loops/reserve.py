@@ -4,8 +4,8 @@ Taking room needs mode act for the host, a fresh reading of the cloud and no hal
 store before Placement hears of it, so that whoever dies at any moment is continued by the next ``run_once``.
 """
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from uuid import uuid4
@@ -137,19 +137,27 @@ class Reservations:
         force: nobody else is scheduled to the host meanwhile, and ``order`` skips the scheduler; else others may be faster.
         Where ``order`` surely was not taken (NoRoom, Conflict, Permanent, a Temporary without ``maybe_done``) the room is held again, if
         nobody took it, and the error is raised: release it, or try again. After anything else it counts as taken. Raises NoRoom when it
-        is not held (any more), Permanent or Temporary when it must not be handed over now: then ``order`` was not called.
+        is not held (any more), Permanent or a Temporary without ``maybe_done`` when it must not be handed over now: then ``order`` was not
+        called.
         """
         whole = self._store.find(wanted)
         self._takes(whole)
         self.targets.ready(whole.wish.host, now)
-        with self.lockout.locked(whole, now) if force else nullcontext():
-            with self.holding.alone(wanted):
-                self._takes(self._store.find(wanted))
-                left, error = self.holding.happen(wanted, Event(kind=Happened.HAND, text="handed over"), now)
-                if left.owed:
-                    self._back(wanted, f"it could not be deleted: {error}", now)
-                    raise error or Temporary(f"reservation {wanted} could not be given up")
+        with ExitStack() as until_ordered:
+            with _nothing_ordered():
+                if force:
+                    until_ordered.enter_context(self.lockout.locked(whole, now))
+                self._give_up(wanted, now)
             self._ordered(wanted, order, now)
+
+    def _give_up(self, wanted: str, now: float) -> None:
+        """Deleted for certain when it returns; otherwise held again."""
+        with self.holding.alone(wanted):
+            self._takes(self._store.find(wanted))
+            left, error = self.holding.happen(wanted, Event(kind=Happened.HAND, text="handed over"), now)
+            if left.owed:
+                self._back(wanted, f"it could not be deleted: {error}", now)
+                raise error or Temporary(f"reservation {wanted} could not be given up")
 
     def _ordered(self, wanted: str, order: Callable[[], None], now: float) -> None:
         try:
@@ -254,6 +262,15 @@ class Reservations:
             mine = replace(planned, wish=wish)
             self._store.save(mine)
             return mine
+
+
+@contextmanager
+def _nothing_ordered() -> Iterator[None]:
+    """Whatever did not get an answer in here, it was not the order."""
+    try:
+        yield
+    except Temporary as e:
+        raise Temporary(f"nothing was ordered: {e}", delay=e.delay) from e
 
 
 def held(amounts: Resources) -> Resources:

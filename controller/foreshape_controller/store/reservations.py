@@ -113,6 +113,12 @@ class Reservations:
         with self._db.read() as conn:
             return {row.provider: Lock(**row._mapping) for row in conn.execute(select(reservation_locks))}
 
+    def locked_since(self, since: float) -> frozenset[str]:
+        """Providers that we locked at some time since then, or have locked still."""
+        lately = select(reservation_writes.c.provider).where(reservation_writes.c.at >= since, reservation_writes.c.what == "lock")
+        with self._db.read() as conn:
+            return frozenset(conn.execute(lately.union(select(reservation_locks.c.provider))).scalars())
+
     def tidy(self, before: float) -> None:
         """Forget what was over long ago, and its journal."""
         old = select(reservations.c.id).where(reservations.c.open.is_(False), reservations.c.changed < before)
