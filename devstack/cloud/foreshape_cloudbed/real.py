@@ -159,7 +159,8 @@ class RealCloud(Cloud):
             hosts.result()
             control.result()
         for host in self.lab.hosts:
-            (host.folder / "lib/nova").mkdir()
+            for part in ("lib/nova", "lib/instances"):
+                (host.folder / part).mkdir()
         began = time.time()
         self._start(*self.hosts)
         self.wait_for_computes(began)
