@@ -11,7 +11,15 @@ import pytest
 pytestmark = pytest.mark.contract
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/operating.md", "docs/decisions.md")
+PAGES = (
+    "README.md",
+    "docs/operating.md",
+    "docs/openstack.md",
+    "docs/selling.md",
+    "docs/pools.md",
+    "docs/decisions.md",
+    "devstack/README.md",
+)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
