@@ -12,8 +12,8 @@ VCPU, MEMORY, DISK = "VCPU", "MEMORY_MB", "DISK_GB"
 CLASSES = (VCPU, MEMORY, DISK)
 """Resource classes that every compute host has."""
 
-INSTANCE, MIGRATION, RESERVATION, UNKNOWN = "INSTANCE", "MIGRATION", "FORESHAPE_RESERVATION", "unknown"
-"""Consumer types: Nova's own two, ours, and what Placement calls consumers made before types existed."""
+RESERVATION, UNKNOWN = "FORESHAPE_RESERVATION", "unknown"
+"""Consumer types: ours, and what Placement says of consumers without one, as all of Nova's are: it writes them at 1.36, types came at 1.38."""
 
 LOCKED_OUT = "COMPUTE_STATUS_DISABLED"
 """Trait of a provider that the scheduler leaves out: Nova's for a disabled service, and our lock during a hand-over."""
