@@ -13,7 +13,7 @@ CLASSES = (VCPU, MEMORY, DISK)
 """Resource classes that every compute host has."""
 
 RESERVATION, UNKNOWN = "FORESHAPE_RESERVATION", "unknown"
-"""Consumer types: ours, and what Placement says of consumers without one, as all of Nova's are: it writes them at 1.36, types came at 1.38."""
+"""Consumer types: ours, and what Placement says of those without one, as all of Nova's are: it writes at 1.36, types came at 1.38."""
 
 LOCKED_OUT = "COMPUTE_STATUS_DISABLED"
 """Trait of a provider that the scheduler leaves out: Nova's for a disabled service, and our lock during a hand-over."""
