@@ -63,6 +63,19 @@ def test_every_path_on_a_page_exists(name: str) -> None:
     assert [p for p in paths if not list(ROOT.glob(p.rstrip("/")))] == []
 
 
+def anchors(text: str) -> set[str]:
+    """Of its headings, as renderers make them."""
+    return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_on_a_page_leads_somewhere(name: str) -> None:
+    for path, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page(name)):
+        target = (ROOT / name).parent / path if path else ROOT / name
+        assert target.is_file(), path
+        assert not anchor or anchor in anchors(target.read_text()), f"{path}#{anchor}"
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_every_make_verb_on_a_page_exists(name: str) -> None:
     verbs = set(re.findall(r"^([a-z-]+):", page("Makefile"), re.MULTILINE))
