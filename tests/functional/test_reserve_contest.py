@@ -271,3 +271,10 @@ def test_many_at_work_at_once_on_a_bad_day_and_journal_and_placement_agree_in_th
     assert set(here.ours()) == wanted
     assert not any(here.locked(h) for h in HOSTS)
     assert here.store.reservations.locks() == {}
+
+
+def test_a_migration_that_asks_twice_at_once_holds_once(here: World) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(here.hold, owner="migration:m1", server="vm1") for _ in range(4)]
+        assert len({call.result(10).id for call in calls}) == 1
+    assert len(here.ours()) == 1

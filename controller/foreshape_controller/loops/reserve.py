@@ -94,11 +94,8 @@ class Reservations:
         it is asked for, and ``of_owner`` finds it: call again, or release it.
         """
         wish = replace(wish, resources=held(wish.resources))
-        made = self._same(wish)
-        if made is None:
-            check(wish, now)
-            self.targets.ready(wish.host, now)
-            made = self.plan(wish, now)
+        with self.holding.alone(wish.owner):
+            made = self._same(wish) or self._first(wish, now)
         after, error = self.begin(made.id, now)
         if after.state is State.HELD:
             return after
@@ -106,6 +103,11 @@ class Reservations:
             self.holding.happen(made.id, Event(kind=Happened.RELEASE, text=str(error)), now)
             raise error
         raise _unknown(after, error)
+
+    def _first(self, wish: ReservationWish, now: float) -> Reservation:
+        check(wish, now)
+        self.targets.ready(wish.host, now)
+        return self.plan(wish, now)
 
     def begin(self, wanted: str, now: float) -> tuple[Reservation, CloudError | None]:
         """Ask Placement for what is planned, or go on asking. Raises CloudError where nothing may be asked."""
