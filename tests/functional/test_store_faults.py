@@ -9,6 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
 from foreshape_controller.errors import ConfigError, Unavailable
+from foreshape_controller.store import Store
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.schema import metadata
 from store_support import T0, decision, open_store, order, outcome, plan, report, sample
@@ -129,6 +130,6 @@ def test_the_migrations_make_exactly_the_schema(tmp_path):
 
 
 def test_only_its_own_user_can_read_the_database(tmp_path):
-    store = open_store(tmp_path / "c.db")
+    store = Store.open(f"sqlite:///{tmp_path}/c.db")
     store.history.append(report(1), T0 + 10)
     assert {p.name: p.stat().st_mode & 0o077 for p in tmp_path.iterdir()} == {"c.db": 0, "c.db-wal": 0, "c.db-shm": 0}

@@ -4,9 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from cloud_emulator import Emulator, Fault, running
@@ -28,14 +26,6 @@ class Killed(BaseException):
     """The process dies here: nothing catches it."""
 
 
-@cache
-def _empty_database() -> bytes:
-    """With every table: made once, because migrations take a third of a test's time."""
-    with TemporaryDirectory() as folder:
-        Store.open(f"sqlite:///{folder}/controller.db").close()
-        return (Path(folder) / "controller.db").read_bytes()
-
-
 class World:
     """Three hosts of 64 VCPU (16 per consumer), mode act; ``at`` is the time of day."""
 
@@ -46,7 +36,6 @@ class World:
         options = {"lock_wait_s": 0.0, "plan_needs": False, **options}
         base = settings(folder)
         self.settings = replace(base, cloud=replace(base.cloud, enabled=True), reservations=replace(base.reservations, **options))
-        (folder / "controller.db").write_bytes(_empty_database())
         for host in HOSTS:
             emulator.add_host(host)
         self.cloud: Cloud = connect(
