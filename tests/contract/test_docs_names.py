@@ -17,6 +17,7 @@ PAGES = (
     "docs/openstack.md",
     "docs/selling.md",
     "docs/pools.md",
+    "docs/hot-add.md",
     "docs/decisions.md",
     "devstack/README.md",
 )
