@@ -124,11 +124,22 @@ def test_room_that_is_promised_is_not_promised_again():
 
 
 def test_limits_of_a_plan_are_kept_and_named():
-    vms = full(*(Vm(f"v{n}", "a", cores=0.5) for n in range(8)))
+    vms = [Vm("large", "a", 8, cores=10.0, fixed="pinned"), *(Vm(f"v{n}", "a", cores=0.5) for n in range(8))]
     plan = rebalance(ground(THREE, vms), [replace(SHORT, amount=4.0)], Rule(out=2))
     assert len(plan.moves) == 2
     assert "2 servers leave it already" in why(plan, "a")
     assert "the plan has its 1 moves" in why(rebalance(ground(THREE, vms), [SHORT], Rule(moves=1)), "a")
+
+
+def test_where_only_few_may_leave_small_ones_do_not_use_up_the_places():
+    # 4 cores by 2 servers: the cheap ones of 0.5 would relieve 1. Of those that relieve their part, 2 cores, the cheaper ones go.
+    dear = [Vm("x", "a", cores=2.0, price=9.0), Vm("y", "a", cores=2.0, price=8.0), Vm("z", "a", cores=2.5, price=30.0)]
+    vms = full(*dear, *(Vm(f"v{n}", "a", cores=0.5, price=0.1) for n in range(8)))
+    plan = rebalance(ground(THREE, vms), [replace(SHORT, amount=4.0)], Rule(out=2))
+    assert [m.server for m in plan.moves] == ["y", "x"]
+    assert why(plan, "a") == ""
+    many = rebalance(ground(THREE, vms), [SHORT], Rule(out=4))
+    assert {m.server for m in many.moves} <= {f"v{n}" for n in range(8)}, "2 cores by 4 servers: half a core is part enough"
 
 
 @pytest.mark.parametrize(

@@ -164,12 +164,20 @@ class _Relief:
         return ""
 
     def _cheapest(self) -> int:
-        """The server that costs least for what it relieves; of equals the one with the smaller id (they come in that order)."""
-        servers = self._ground.servers
+        """The server that costs least for what it relieves; of equals the one with the smaller id (they come in that order).
+
+        Only so many may leave: as long as some do, those are looked at that relieve their part of what remains, so that many small ones
+        do not use up the places; otherwise the largest goes.
+        """
+        servers, rule = self._ground.servers, self._ledger.rule
         helps = np.minimum(servers.peak[self._left, self._column], self._remaining)
+        part = self._remaining / max(1, rule.out - int(self._ledger.out[self._host]))
+        enough = helps >= part - 1e-9
+        if not enough.any():
+            return self._left[int(np.argmax(np.round(helps, 9)))]
         with np.errstate(divide="ignore"):
             per_unit = (servers.price[self._left] + MOVE_PRICE) / helps
-        return self._left[int(np.argmin(np.round(per_unit, 9)))]
+        return self._left[int(np.argmin(np.round(np.where(enough, per_unit, np.inf), 9)))]
 
     def _move(self, server: int) -> Move | None:
         name, ledger = self._ground.servers.ids[server], self._ledger
