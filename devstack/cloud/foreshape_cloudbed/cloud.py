@@ -151,7 +151,8 @@ class Cloud:
     def start(self, name: str) -> None:
         """Again, until it answers; computes also until Nova believes that they are up."""
         began = time.time()
-        self._start(self.part(name).name)
+        self.part(name)
+        self._start(name)
         if name in self.hosts or name == "computes":
             self.wait_for_computes(began)
 
