@@ -251,7 +251,7 @@ function cleanup_foreshape {
         remove_foreshape_policies "$dir"
     done
     sudo rm -rf "${FORESHAPE_CONF_DIR:?}" "${FORESHAPE_DATA_DIR:?}"
-    sudo rm -f "$FORESHAPE_COMMAND"
+    sudo rm -f "$FORESHAPE_COMMAND" "$(apache_site_config_for foreshape-tls-proxy)"
 }
 
 # -- the phases

@@ -44,7 +44,13 @@ _called() {
 define_plugin() { _called define_plugin "$@"; }
 echo_summary() { _called echo_summary "$@"; }
 pip_install() { _called pip_install "$@"; }
-start_tls_proxy() { _called start_tls_proxy "$@"; }
+apache_site_config_for() { echo "$WORLD/etc/apache2/$1.conf"; }
+
+start_tls_proxy() {
+    _called start_tls_proxy "$@"
+    mkdir -p "$WORLD/etc/apache2"
+    touch "$(apache_site_config_for "$1-tls-proxy")"
+}
 
 die() {
     _called die "$@"
