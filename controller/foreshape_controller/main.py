@@ -168,7 +168,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Clo
     )
     shortage = Shortage(store, settings.plan.order_ttl_s, cloud.selling.needs if cloud else lambda _: ())
     plan_loop = PlanLoop(store, foresight, sources, _of_plan(settings, PlanSettings), listeners=(guarding, shortage, downgrade.add_up))
-    reclaim = ReclaimLoop(store, sources.tiers, calendar, sources.leads, _reclaiming(settings, segments))
+    reclaim = ReclaimLoop(store, sources.tiers, calendar, sources.leads, _reclaiming(settings, segments, warm))
     app = create_app(
         Services(
             settings=settings,
@@ -190,8 +190,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Clo
     )
 
 
-def _reclaiming(settings: Settings, segments: Segments) -> Terms:
-    return Terms(settings.reclaim, segments, settings.plan.interval_s, settings.plan.stale_after_s)
+def _reclaiming(settings: Settings, segments: Segments, warm: Warm) -> Terms:
+    return Terms(settings.reclaim, segments, settings.plan.interval_s, settings.plan.stale_after_s, warm.shadows)
 
 
 def _feedback_rule(settings: Settings) -> FeedbackRule | None:

@@ -426,3 +426,21 @@ def test_killed_between_any_two_steps_nothing_is_orphaned_or_done_twice(tmp_path
         if lived:
             break
     assert n > 20
+
+
+def test_who_waits_is_no_finding_of_reclamation(w: World) -> None:
+    w.pool()
+    w.warm()
+    assert w.program.reclaim._world(w.at).servers.keys().isdisjoint(s.server for s in w.ready())
+    got = w.claim()
+    assert got.server in w.program.reclaim._world(w.at).servers
+
+
+def test_who_waits_costs_no_request_of_its_own(w: World) -> None:
+    w.pool()
+    w.warm()
+    before = w.asked("compute GET /servers/")
+    detail = w.asked("compute GET /servers/detail")
+    for _ in range(5):
+        w.later()
+    assert w.asked("compute GET /servers/") - before == w.asked("compute GET /servers/detail") - detail

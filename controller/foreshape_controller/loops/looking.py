@@ -1,6 +1,6 @@
 """Who is idle or over-sized now: everybody's history looked through, some hundred servers at a time."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -53,6 +53,8 @@ class Terms:
     plan_s: float = 60.0
     """Time between two plans: a give-back waits for the next."""
     stale_after_s: float = 60.0
+    shadows: Callable[[float], frozenset[str]] = lambda _now: frozenset()
+    """Servers that wait in a pool: they are idle on purpose, and nobody is told so."""
 
     def find_rule(self, step_s: float) -> FindRule:
         o = self.options

@@ -120,9 +120,11 @@ class PoolWork:
 
     def _scene(self, pool: Pool, door: "Cloud", seen: Server | None, shadow: Shadow, now: float) -> Scene:
         may = self.acting.why_not(shadow.host, pool.project, shadow.server)
+        blind = self.watch.why_not(now)
         if not may and shadow.state is not State.CLAIMED:
-            may = self.watch.why_not(now)
-        return Scene(pool, door, seen, may, now)
+            may = blind
+        view = None if blind else self.watch.view()
+        return Scene(pool, door, seen, may, now, view.servers.get(shadow.server) if view else None)
 
     # -- how many
 

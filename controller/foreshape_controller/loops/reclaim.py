@@ -89,7 +89,9 @@ class ReclaimLoop:
     # -- the world --------------------------------------------------------------------------------------------------
 
     def _world(self, now: float) -> World:
-        view: ClusterView = self._store.inventory.view(now)
+        whole: ClusterView = self._store.inventory.view(now)
+        waiting = self._terms.shadows(now)
+        view = msgspec.structs.replace(whole, servers=tuple(s for s in whole.servers if s.id not in waiting)) if waiting else whole
         groups = grouped([Member.of(s) for s in view.servers], self._terms.segments, self._store.profiles.names())
         policy = self._tiers()
         tiers: dict[str, Tier] = {s.id: policy.of(s, groups.of.get(s.id, ())) for s in view.servers}

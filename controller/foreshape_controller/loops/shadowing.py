@@ -63,6 +63,8 @@ class Scene:
     may: str
     """Why nothing may be asked of the cloud now; empty: it may."""
     now: float
+    listed: CloudServer | None = None
+    """As the newest reading of the cloud has it; None: not there, or the reading is no ground to act on."""
 
 
 class Shadowing:
@@ -165,7 +167,7 @@ class Shadowing:
     # -- wait
 
     def _watch_ready(self, shadow: Shadow, scene: Scene) -> Shadow:
-        now, found = scene.now, self._look(shadow, scene)
+        now, found = scene.now, scene.listed or self._look(shadow, scene)
         if found is None:
             return self.happen(shadow, Happened.VANISHED, "Nova has it no more", now)
         if strange := _strange(shadow, scene.pool, found):
