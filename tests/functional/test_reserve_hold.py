@@ -126,3 +126,12 @@ def test_what_fails_before_the_order_is_no_unknown_order(here: World, broken: st
     assert here.reservations.find(held.id).state is State.HELD
     assert len(here.ours()) == 1
     assert not here.locked()
+
+
+def test_what_a_policy_forbids_stays_asked_for_and_the_error_says_where_to_look(here: World) -> None:
+    here.fails("PUT /allocations", status=403, times=9)
+    with pytest.raises(Permanent, match="stays asked for: see 'foreshape reservation show rsv-"):
+        here.hold()
+    here.emulator.faults.clear()
+    here.later(30)
+    assert len(here.ours()) == 1

@@ -290,16 +290,16 @@ def check(wish: ReservationWish, now: float) -> None:
         raise Invalid("reason and owner: say who wants it, and why")
     if not now < wish.until <= now + MOST_S:
         raise Invalid(f"until: it ends in the future, within {MOST_S / 86400:.0f} days")
-    if wish.starts >= wish.until:
+    if not wish.starts < wish.until:  # also where one is no number
         raise Invalid("starts: it begins before it ends")
 
 
 def _unknown(left: Reservation, error: CloudError | None) -> CloudError:
     """For somebody who has to know that it may be held already."""
+    stays = f"; reservation {left.id} stays asked for: see 'foreshape reservation show {left.id}'" if left.owed else ""
     if error is not None and not isinstance(error, Temporary):
-        return error
-    told = f"{error or left.said}; reservation {left.id} stays asked for: see 'foreshape reservation show {left.id}'"
-    return Temporary(told, delay=error.delay if error else 0.0, maybe_done=left.owed)
+        return type(error)(f"{error}{stays}")
+    return Temporary(f"{error or left.said}{stays}", delay=error.delay if error else 0.0, maybe_done=left.owed)
 
 
 def _alike(one: ReservationWish, other: ReservationWish) -> bool:
