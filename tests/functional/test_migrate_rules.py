@@ -91,6 +91,24 @@ def test_others_migrations_take_up_the_limits_too(tmp_path: Path) -> None:
         assert world.rounds()[0].migration.state is State.SETTLED
 
 
+def test_room_that_is_held_for_it_beforehand_is_no_obstacle_to_it(tmp_path: Path) -> None:
+    with moving(tmp_path, Mode.ADVISE) as world:
+        servers(world, 2, vcpus=8)
+        world.short("node01", cores=3.0)
+        world.round()
+        (proposal,) = world.store.migrating.proposals.waiting()
+        world.store.modes.set("cloud", Mode.ACT, "only to hold", world.at)
+        world.hold(host=proposal.target, resources=world.moves_size(proposal.server), owner=f"need:{proposal.id}", server=proposal.server)
+        world.hold(host=proposal.target, resources={"VCPU": 14}, count=4)
+        world.store.modes.set("cloud", Mode.ADVISE, "a test", world.at)
+        for _ in range(3):
+            world.round()
+        assert [p.id for p in world.store.migrating.proposals.waiting()] == [proposal.id], "full, but of its own room"
+        world.store.migrating.proposals.approve([proposal.id], "ann")
+        (row,) = world.rounds()
+        assert (row.migration.state, row.migration.target) == (State.SETTLED, proposal.target)
+
+
 # -- who moves again
 
 

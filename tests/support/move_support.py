@@ -127,6 +127,12 @@ class MoveWorld(World):
         """How many migrations Nova began."""
         return sum(m.server == server for m in self.emulator.nova.migrations)
 
+    def moves_size(self, server: str) -> dict[str, int]:
+        """What it holds in Placement."""
+        around = self.moves.gather(self.at)
+        assert around is not None
+        return around.size(server)
+
     def host_of(self, server: str) -> str:
         return self.emulator.nova.servers[server].host
 

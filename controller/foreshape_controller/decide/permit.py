@@ -46,6 +46,8 @@ class World:
     draining: frozenset[str] = frozenset()
     ours: frozenset[str] = frozenset()
     """Hosts that we ourselves lock for the scheduler just now."""
+    held: frozenset[str] = frozenset()
+    """Hosts on which room is held for this very server already."""
     full: float = 0.9
 
 
@@ -122,7 +124,7 @@ def _room(m: Migration, world: World) -> Stop | None:
         return Stop("Nova does not list it")
     server, target = ground.servers.ids.index(m.server), ground.host_index[m.target]
     ledger = Ledger(ground, Rule(full=world.full, out=MANY, into=MANY, moves=MANY))
-    if m.room.owed:
+    if m.room.owed or m.target in world.held:
         ledger.held[target] -= ground.servers.size[server]  # what is held there is for this one
     why = ledger.obstacle(server, target)
     return Stop(f"{m.target} is no target for it any more: {why}", final=True) if why else None

@@ -1,6 +1,6 @@
 """Reads everything that migrations are decided by, at one instant; what costs much is read again only when it can have changed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from foreshape_controller.decide.room import Ground
@@ -8,6 +8,7 @@ from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.loops.foreigners import Foreigners
 from foreshape_controller.loops.scout import Scout
 from foreshape_controller.loops.surroundings import Facts, Surroundings, Watch, terms_of
+from foreshape_controller.model.reservation import Reservation
 from foreshape_controller.model.server import ClusterView
 
 AGENTS_S = 10.0
@@ -60,6 +61,7 @@ class Gathering:
             dirty=kept.learnt.of("dirty"),
             factors=kept.learnt.of("link"),
             weights=weights,
+            held=_held(store.reservations.open()),
         )
         return Surroundings(facts, self._scout, self._ground(facts), full=self._full, hold_s=self._hold_s)
 
@@ -78,3 +80,12 @@ class Gathering:
         if self._base is None or any(a is not b for a, b in zip(key[:2], self._base[0][:2], strict=True)) or key[2] != self._base[0][2]:
             self._base = key, self._scout.ground(facts.cloud, facts.agents, terms_of(facts))
         return self._base[1]
+
+
+def _held(reservations: Iterable[Reservation]) -> dict[str, frozenset[str]]:
+    """By server: hosts on which Placement holds room for it."""
+    found: dict[str, frozenset[str]] = {}
+    for r in reservations:
+        if r.wish.server and r.held:
+            found[r.wish.server] = found.get(r.wish.server, frozenset()) | {r.wish.host}
+    return found

@@ -158,6 +158,8 @@ class Proposing:
         short, draining = {k.need.host for k in around.facts.needs}, {d.host for d in around.facts.drains}
         holds, falls = [], []
         for p in around.facts.proposals:
+            if around.holds(p.server, p.target) and p.server in index and p.target in ground.host_index:
+                ledger.held[ground.host_index[p.target]] -= ground.servers.size[index[p.server]]  # that room is for this one
             why = _fallen(p, ground, ledger, index) or _aimless(p, short, draining)
             if why:
                 falls.append(replace(p, state="withdrawn", why=why))
@@ -205,7 +207,7 @@ def unbounded(rule: Rule) -> Rule:
 def _promised(around: Surroundings, standing: Sequence[Proposal]) -> list[Pending]:
     known = around.pending()
     moving = {p.server for p in known}
-    return known + [Pending(p.server, p.target, reserved=False) for p in standing if p.server not in moving]
+    return known + [Pending(p.server, p.target, around.holds(p.server, p.target)) for p in standing if p.server not in moving]
 
 
 def _fallen(p: Proposal, ground: Ground, ledger: Ledger, index: dict[str, int]) -> str:

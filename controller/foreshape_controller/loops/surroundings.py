@@ -1,7 +1,7 @@
 """Everything around migrations at one instant, put together for plans and for checks: the cloud, the agents, promises, modes, halts."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Protocol
@@ -67,6 +67,8 @@ class Facts:
     dirty: Mapping[str, float]
     factors: Mapping[str, float]
     weights: Mapping[str, float]
+    held: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By server: hosts on which room is held for it already."""
 
 
 class Surroundings:
@@ -102,7 +104,7 @@ class Surroundings:
         """
         where = {s.id: s.host for s in self.facts.cloud.servers.values()}
         ours = [
-            Pending(r.migration.server, r.migration.target, r.migration.room.owed)
+            Pending(r.migration.server, r.migration.target, r.migration.room.owed or self.holds(r.migration.server, r.migration.target))
             for r in self.facts.rows
             if r.migration.state in WAY and where.get(r.migration.server) != r.migration.target and _before(r, row)
         ]
@@ -112,6 +114,10 @@ class Surroundings:
             for m in self.foreign
             if m.target and m.server not in known and where.get(m.server) != m.target
         ]
+
+    def holds(self, server: str, host: str) -> bool:
+        """Whether room is held there for this very server: Placement counts it already."""
+        return host in self.facts.held.get(server, frozenset())
 
     # -- grounds and worlds
 
@@ -144,6 +150,7 @@ class Surroundings:
             short=frozenset(k.need.host for k in f.needs),
             draining=frozenset(d.host for d in f.drains),
             ours=frozenset(r.migration.target for r in f.rows if r.migration.state in (State.ORDERED, State.RUNNING, State.ARRIVED)),
+            held=f.held.get(m.server, frozenset()),
             full=self._full,
         )
 
