@@ -164,6 +164,17 @@ def test_the_order_of_series_does_not_matter(order):
 
 
 @settings(max_examples=6, deadline=None)
+@given(change=st.sampled_from([spike, shift, dead, frozen]), days=st.integers(1, 13))
+def test_days_before_anything_was_measured_do_not_matter(change, days):
+    h = with_one(change)
+    nothing = np.full((len(h.series), days * BINS_PER_DAY), np.nan, np.float32)
+    columns = {name: np.hstack([nothing, getattr(h, name)]) for name in ("mean", "max", "coverage", "censored")}
+    longer = detect(replace(h, start=h.start - days * BINS_PER_DAY * h.step_s, **columns))
+    assert longer.found == detect(h).found
+    assert (longer.mask == np.hstack([np.isfinite(nothing), detect(h).mask])).all()
+
+
+@settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 999))
 def test_gaps_elsewhere_do_not_hide_a_spike(seed):
     h = with_one(spike)

@@ -91,6 +91,9 @@ class _Past:
 
 def detect(history: History, *, alarms_per_month: float = ALARMS_PER_MONTH) -> Findings:
     """Everything odd in a history, judged at each bin by what was known then. Never raises; a short history finds little."""
+    if days := history.empty_days:  # of a young cloud's window: most of the work, and nothing in it
+        since = detect(history.without_days(days), alarms_per_month=alarms_per_month)
+        return replace(since, mask=np.pad(since.mask, ((0, 0), (days * BINS_PER_DAY, 0))))
     past = _Past.of(history)
     rate = {kind: alarms_per_month * share for kind, share in SHARE.items()}
     with np.errstate(invalid="ignore", over="ignore"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +77,20 @@ class History:
             used=None if self.used is None else self.used[at],
             allocated=None if self.allocated is None else self.allocated[at],
         )
+
+    @property
+    def empty_days(self) -> int:
+        """Whole days at the beginning in which nothing was measured of any series; never the last one."""
+        some = (np.isfinite(self.mean) | np.isfinite(self.max)).any(axis=0)
+        before = int(some.argmax()) if some.any() else self.bins
+        return max(0, min(before, self.bins - 1) // BINS_PER_DAY)
+
+    def without_days(self, days: int) -> "History":
+        """The same without its first days."""
+        skip = days * BINS_PER_DAY
+        columns = {name: getattr(self, name) for name in ("mean", "max", "coverage", "censored", "doubtful", "used", "allocated")}
+        later: dict[str, Any] = {name: None if values is None else values[:, skip:] for name, values in columns.items()}
+        return replace(self, start=self.start + skip * self.step_s, **later)
 
     @classmethod
     def joined(cls, parts: Sequence["History"]) -> "History":
