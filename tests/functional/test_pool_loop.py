@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.model.pool import CLAIMED_KEY, SHADOW_KEY, Fallback, State
 from foreshape_wire.order import Mode
-from pool_support import HOSTS, PROJECT, Killed, World, world
+from pool_support import HOSTS, PROJECT, World, world
 
 pytestmark = pytest.mark.functional
 
@@ -31,6 +30,7 @@ def advised(tmp_path: Path) -> Iterator[World]:
 
 
 def test_a_pool_is_filled_and_held_small_by_orders_of_plans(w: World) -> None:
+    w.plans = True
     w.pool()
     w.warm()
     w.until(lambda: all(w.size(s.server) == (0.1, 256.0) for s in w.ready()), "two small ones")
@@ -40,6 +40,7 @@ def test_a_pool_is_filled_and_held_small_by_orders_of_plans(w: World) -> None:
 
 
 def test_a_claim_takes_a_warm_one_grows_it_and_the_pool_refills(w: World) -> None:
+    w.plans = True
     w.pool()
     w.warm()
     w.until(lambda: w.size(w.ready()[0].server) == (0.1, 256.0), "a small one")
@@ -56,6 +57,7 @@ def test_a_claim_takes_a_warm_one_grows_it_and_the_pool_refills(w: World) -> Non
 
 
 def test_a_claimed_one_keeps_what_was_sold_under_later_plans(w: World) -> None:
+    w.plans = True
     w.pool()
     w.warm()
     w.until(lambda: w.size(w.ready()[0].server) == (0.1, 256.0), "a small one")
@@ -66,6 +68,7 @@ def test_a_claimed_one_keeps_what_was_sold_under_later_plans(w: World) -> None:
 
 
 def test_the_newest_plan_is_still_the_clouds_after_a_claim(w: World) -> None:
+    w.plans = True
     w.pool()
     w.warm()
     w.later()
@@ -377,55 +380,6 @@ def test_a_late_boot_of_a_given_up_one_is_swept(w: World) -> None:
     late = w.emulator.nova.servers[w.emulator.nova.boot()]
     late.metadata, late.project = {SHADOW_KEY: w.shadows(State.GONE)[0].id}, PROJECT
     w.until(lambda: late.id not in w.emulator.nova.servers, "the late one gone")
-
-
-# -- death at every step
-
-
-def life(w: World) -> str:
-    """A pool is filled, claimed from and closed; the claimed server. Without plans: they change nothing in the cloud."""
-    w.plans = False
-    pool = w.pool(least=1, most=1, networks=(w.network,))
-    w.warm(1)
-    got = w.claim("shop")
-    w.later()
-    w.store.pools.delete(pool.id, w.at)
-    w.later()
-    w.later()
-    return got.server
-
-
-def survives(w: World, steps: int) -> bool:
-    """Whether it lives to the end of a life that ends after so many steps; if not, another controller takes over."""
-    w.life.dies_at = steps
-    try:
-        life(w)
-    except Killed:
-        w.restart()
-        return False
-    w.life.dies_at = 0
-    return True
-
-
-def test_killed_between_any_two_steps_nothing_is_orphaned_or_done_twice(tmp_path: Path) -> None:
-    """Killed after each step in turn, until a whole life has fewer."""
-    for n in count(1):
-        folder = tmp_path / str(n)
-        folder.mkdir()
-        with world(folder, unknown_s=20.0) as w:
-            lived = survives(w, n)
-            for pool in w.store.pools.all():
-                w.store.pools.delete(pool.id, w.at)
-            w.until(lambda: all(s.state.over for s in w.shadows()), "an end of all")
-            left, taken = w.servers(), [s for s in w.shadows() if s.claimed_at is not None]
-            assert {s.id for s in left} == {s.server for s in taken}, n
-            assert {s.state for s in w.shadows()} <= {State.GONE, State.HANDED_OVER}, n
-            assert all(s.metadata.get(CLAIMED_KEY) and s.name == "shop" for s in left), n
-            assert set(w.emulator.neutron.ports) == {p for s in left for p in s.ports}, n
-            assert len(taken) <= 1, n
-        if lived:
-            break
-    assert n > 20
 
 
 def test_who_waits_is_no_finding_of_reclamation(w: World) -> None:

@@ -83,7 +83,8 @@ class World:
         self.sequence = 0
         self.deaf: set[str] = set()
         """Hosts whose agents say nothing."""
-        self.plans = True
+        self.plans = False
+        """Whether plans are made; without them nothing is resized."""
         self.start()
         self.program.store.modes.set("cloud", mode, "a test", self.at)
 
@@ -112,7 +113,7 @@ class World:
         self.program.cloud.watch.run_once(self.at)
 
     def later(self, seconds: float = 10.0, *, plan: bool | None = None) -> None:
-        """Time passes: agents report, the cloud is read, a plan is made, pools are looked after."""
+        """Time passes: agents report, the cloud is read, a plan is made where the test wants some, pools are looked after."""
         self.at += seconds
         self.report()
         self.look()
