@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from foreshape_controller.decide import sell
 from foreshape_controller.decide.sell import SellRule, Terms
+from foreshape_controller.decide.spare import spare
 from foreshape_controller.model.sale import GRAIN, MOVED, OVERWRITTEN, WATCHED, WRITING, Room, same
 from sell_support import HOUR, NOW, RULE, TERMS, expects, forecast, room, sale
 
@@ -237,3 +238,18 @@ def test_a_host_without_room_of_a_kind_is_left_alone():
     state = looks(sale(1.0), Room(total=8, reserved=8, ratio=1.0), expects(0.0), NOW)
     assert math.isnan(state.wanted)
     assert state.physical == 0
+
+
+# -- headroom for Nova's scheduler
+
+
+def test_headroom_is_what_the_day_leaves_of_the_fuller_resource_and_nothing_is_said_of_the_unknown():
+    looks = [
+        ("hv1", 100, expects(10.0, 40.0)),
+        ("hv1", 1000, expects(700.0)),
+        ("hv2", 100, expects(20.0)),
+        ("hv2", 1000, "nobody forecasts its demand"),
+        ("hv3", 100, expects(140.0)),
+        ("hv4", 0, expects(0.0)),
+    ]
+    assert spare(looks) == {"hv1": pytest.approx(0.3), "hv3": 0.0}

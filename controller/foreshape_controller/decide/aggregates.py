@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from foreshape_controller.decide.room import Flags
+from foreshape_controller.decide.room import Flags, Ints
 from foreshape_controller.model.cloud import CloudHost, CloudServer
 
 _SCOPE = "aggregate_instance_extra_specs"
@@ -48,6 +48,7 @@ def barriers(hosts: Sequence[CloudHost], servers: Sequence[CloudServer]) -> tupl
     tenants = any(k.startswith(_TENANTS) for h in hosts for k in h.aggregate_metadata)
     images = any(k.startswith(_IMAGES) for h in hosts for k in h.aggregate_metadata)
     by_name = {h.name: h for h in hosts}
+    alike, which = _alike(hosts)
     kinds: list[str] = []
     barred: dict[str, Flags] = {}
     for server in servers:
@@ -55,10 +56,18 @@ def barriers(hosts: Sequence[CloudHost], servers: Sequence[CloudServer]) -> tupl
         told = (server.project if tenants else "", *sorted(_asked(server.flavor.extra_specs).items()), _images_of(source))
         kind = repr(told) if any(told) or images else ""
         if kind and kind not in barred:
-            why = [kept_for_others(h, server.project) or lacks(h, server.flavor.extra_specs) or other_images(h, source) for h in hosts]
-            barred[kind] = np.array([bool(w) for w in why], dtype=bool)
+            why = [kept_for_others(h, server.project) or lacks(h, server.flavor.extra_specs) or other_images(h, source) for h in alike]
+            barred[kind] = np.array([bool(w) for w in why], dtype=bool)[which]
         kinds.append(kind)
     return tuple(kinds), barred
+
+
+def _alike(hosts: Sequence[CloudHost]) -> tuple[list[CloudHost], Ints]:
+    """One host of each metadata that there is, and [n] which of them stands for each host."""
+    places: dict[tuple[tuple[str, str], ...], int] = {}
+    which = [places.setdefault(tuple(sorted(h.aggregate_metadata.items())), len(places)) for h in hosts]
+    first = [which.index(i) for i in range(len(places))]
+    return [hosts[i] for i in first], np.array(which, np.int64)
 
 
 def _images_of(source: CloudHost | None) -> tuple[tuple[str, str], ...]:
