@@ -16,6 +16,7 @@ from typing import Protocol
 import pytest
 
 from foreshape_controller.cloud.inventory import read_cloud
+from foreshape_controller.cloud.rights import check
 from foreshape_controller.cloud.session import Cloud
 from foreshape_controller.errors import Conflict, Gone, NoRoom, Permanent
 from foreshape_controller.model.cloud import LOCKED_OUT, NOT_MOVED, RESERVATION, UNKNOWN, Allocation, CloudHost
@@ -62,6 +63,18 @@ class CloudContract:
             assert traits == placement.traits(provider)[0]
         assert at_once[view.hosts[bed.hosts[0]].provider][0]["VCPU"] >= 2
         bed.delete(server)
+
+    def test_every_right_that_can_be_tried_is_answered_and_nothing_is_changed(self, bed: Bed) -> None:
+        """Policies are looked at before bodies and ids, in all three services: whoever changes that makes a right ``unknown``."""
+        cloud = bed.cloud
+        before = {h.name: (h.enabled, h.inventories, h.traits) for h in read_cloud(cloud.nova, cloud.placement, time.time).hosts.values()}
+        doors = {"nova": cloud.nova, "placement": cloud.placement, "keystone": cloud.keystone}
+        found = check(doors, frozenset())
+        untold = {"os_compute_api:os-migrate-server:migrate_live", "os_compute_api:servers:migrations:delete"}
+        assert {r.policy: r.why for r in found if r.state == "unknown"}.keys() == untold
+        assert {r.policy: r.why for r in found if r.state == "refused" and r.needed_for in ("advice", "reservations")} == {}
+        after = {h.name: (h.enabled, h.inventories, h.traits) for h in read_cloud(cloud.nova, cloud.placement, time.time).hosts.values()}
+        assert after == before
 
     def test_a_server_is_seen_with_its_flavor_and_its_share(self, bed: Bed) -> None:
         server = bed.boot(bed.hosts[0], vcpus=2, ram=1024)
