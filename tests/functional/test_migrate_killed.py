@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from foreshape_controller.model.migration import State
+from long_support import LONG
 from move_support import ENDED, MoveWorld, moving
 from reserve_support import Killed
 
 pytestmark = pytest.mark.functional
 
 PARTS = 6
-"""The points are shared out to so many tests, so that none takes long."""
+"""The points are shared out to so many tests, so that none takes long; at a desk a third of them is run."""
 
 
 class Fate:
@@ -108,7 +109,7 @@ def test_a_whole_migration_has_many_points_to_die_at(tmp_path: Path) -> None:
     assert points(tmp_path) > 40
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", range(0, PARTS, 1 if LONG > 1000 else 3))
 def test_whoever_dies_anywhere_orders_once_and_leaves_nothing(tmp_path: Path, part: int) -> None:
     (tmp_path / "whole").mkdir()
     for deadly in range(1 + part, points(tmp_path / "whole") + 1, PARTS):

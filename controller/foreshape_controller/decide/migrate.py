@@ -156,12 +156,13 @@ def _agent(migration: Migration, event: Event, _now: float) -> Migration:
     fresh = since is not None and event.at >= since
     if event.host != migration.target or not fresh:
         return migration
-    return _arrived(replace(migration, reported=True))
+    return _arrived(replace(migration, reported=True), event.text)
 
 
-def _arrived(migration: Migration) -> Migration:
+def _arrived(migration: Migration, word: str = "") -> Migration:
+    """``word``: what stands for the agent's, where it has none."""
     if migration.moved and migration.reported:
-        return replace(migration, state=State.ARRIVED, said=f"Nova and the agent of {migration.target} both say so")
+        return replace(migration, state=State.ARRIVED, said=word or f"Nova and the agent of {migration.target} both say so")
     if migration.moved:
         said = f"Nova says that it is on {migration.target}; the agent there does not report it yet"
         return replace(migration, state=State.RUNNING, said=said)

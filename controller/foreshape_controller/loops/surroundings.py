@@ -89,8 +89,8 @@ class Surroundings:
         return tuple(m for m in self.facts.cloud.migrations if m.moving and m.uuid not in ids and (m.server, m.target) not in mine)
 
     def under_way(self) -> list[Queued]:
-        """What takes up limits: ours that began and have not arrived, and everybody else's."""
-        ours = [queued(r) for r in self.facts.rows if r.begun and r.migration.state in WAY]
+        """What takes up limits: ours that began and that Nova does not call completed yet, and everybody else's."""
+        ours = [queued(r) for r in self.facts.rows if r.begun and r.migration.state in WAY and not r.migration.moved]
         others = [Queued(m.uuid, m.server, m.source, m.target, self.link(m.source, m.target), 0.0, 0.0, 0.0) for m in self.foreign]
         return ours + others
 

@@ -114,7 +114,7 @@ class Event(msgspec.Struct, frozen=True):
 
     kind: Happened
     text: str = ""
-    """``refused``, ``lost``, ``cancel``: why."""
+    """``refused``, ``lost``, ``cancel``: why; ``agent``: why somebody else's word is taken for it."""
     at: float = 0.0
     """``agent``: when it was seen; one from before the order proves nothing."""
     host: str = ""
