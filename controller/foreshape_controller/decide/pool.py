@@ -183,7 +183,6 @@ def report(pool: Pool, shadows: Sequence[Shadow], claims: Sequence[Claim], since
     hits = [c for c in told if c.hit]
     waiting = [now - s.ready_at for s in shadows if s.state is State.READY and s.ready_at is not None]
     boots = [s for s in shadows if s.asked_at is not None and s.asked_at >= since]
-    handed = [(s.handed_at, s.claimed_at) for s in shadows if s.handed_at and s.claimed_at and not s.cold]
     waited = sum(_waited(s, since, now) for s in shadows) / HOUR_S
     cost = waited * pool.idle_cost_h + len(boots) * pool.boot_cost
     return PoolReport(

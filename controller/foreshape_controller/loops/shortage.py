@@ -58,7 +58,7 @@ class ShortageStore(Protocol):
 class Shortage:
     """Listens to the plan loop."""
 
-    def __init__(self, store: ShortageStore, holds_s: float, elsewhere: Callable[[float], Sequence[Need]] = lambda now: ()) -> None:
+    def __init__(self, store: ShortageStore, holds_s: float, elsewhere: Callable[[float], Sequence[Need]] = lambda _: ()) -> None:
         """``holds_s``: how long a share binds an agent that hears nothing more, and a need stays open that no plan names.
 
         ``elsewhere``: needs that others than the plan know of; what the plan says of the same host and resource wins.
