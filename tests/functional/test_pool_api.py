@@ -25,7 +25,7 @@ CREATE = ("pool", "create", "web", "--image", "cirros", "--flavor", "m1.small", 
 
 @pytest.fixture
 def w(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path) as made:
+    with world(tmp_path, whole=True) as made:
         yield made
 
 

@@ -21,6 +21,12 @@ def w(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
+def whole(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path, whole=True) as made:
+        yield made
+
+
+@pytest.fixture
 def advised(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path, Mode.ADVISE) as made:
         yield made
@@ -29,8 +35,8 @@ def advised(tmp_path: Path) -> Iterator[World]:
 # -- the good way
 
 
-def test_a_pool_is_filled_and_held_small_by_orders_of_plans(w: World) -> None:
-    w.plans = True
+def test_a_pool_is_filled_and_held_small_by_orders_of_plans(whole: World) -> None:
+    w = whole
     w.pool()
     w.warm()
     w.until(lambda: all(w.size(s.server) == (0.1, 256.0) for s in w.ready()), "two small ones")
@@ -39,8 +45,8 @@ def test_a_pool_is_filled_and_held_small_by_orders_of_plans(w: World) -> None:
     assert {s.metadata[SHADOW_KEY] for s in w.servers()} == {s.id for s in w.ready()}
 
 
-def test_a_claim_takes_a_warm_one_grows_it_and_the_pool_refills(w: World) -> None:
-    w.plans = True
+def test_a_claim_takes_a_warm_one_grows_it_and_the_pool_refills(whole: World) -> None:
+    w = whole
     w.pool()
     w.warm()
     w.until(lambda: w.size(w.ready()[0].server) == (0.1, 256.0), "a small one")
@@ -56,8 +62,8 @@ def test_a_claim_takes_a_warm_one_grows_it_and_the_pool_refills(w: World) -> Non
     assert got.server not in {s.server for s in w.ready()}
 
 
-def test_a_claimed_one_keeps_what_was_sold_under_later_plans(w: World) -> None:
-    w.plans = True
+def test_a_claimed_one_keeps_what_was_sold_under_later_plans(whole: World) -> None:
+    w = whole
     w.pool()
     w.warm()
     w.until(lambda: w.size(w.ready()[0].server) == (0.1, 256.0), "a small one")
@@ -67,8 +73,8 @@ def test_a_claimed_one_keeps_what_was_sold_under_later_plans(w: World) -> None:
     assert w.size(got.server) == (2.0, 2048.0)
 
 
-def test_the_newest_plan_is_still_the_clouds_after_a_claim(w: World) -> None:
-    w.plans = True
+def test_the_newest_plan_is_still_the_clouds_after_a_claim(whole: World) -> None:
+    w = whole
     w.pool()
     w.warm()
     w.later()
@@ -382,7 +388,9 @@ def test_a_late_boot_of_a_given_up_one_is_swept(w: World) -> None:
     w.until(lambda: late.id not in w.emulator.nova.servers, "the late one gone")
 
 
-def test_who_waits_is_no_finding_of_reclamation(w: World) -> None:
+def test_who_waits_is_no_finding_of_reclamation(whole: World) -> None:
+    w = whole
+    assert w.program is not None
     w.pool()
     w.warm()
     assert w.program.reclaim._world(w.at).servers.keys().isdisjoint(s.server for s in w.ready())

@@ -11,12 +11,15 @@ import msgspec
 import structlog
 
 from cloud_emulator import PROJECT, Emulator, Fault, running
+from foreshape_controller import assemble
 from foreshape_controller.cloud.call import Ways
 from foreshape_controller.cloud.patience import Patience
 from foreshape_controller.cloud.session import Access, Cloud, connect
 from foreshape_controller.loops.claiming import Claiming
+from foreshape_controller.loops.intake import Intake
 from foreshape_controller.main import Program, build
 from foreshape_controller.model.pool import SHADOW_KEY, ClaimAnswer, ClaimRequest, Pool, PoolRequest, Shadow, State
+from foreshape_controller.store import Store
 from foreshape_wire.ids import OrderId
 from foreshape_wire.order import Mode, Outcome
 from foreshape_wire.quantity import Cores, Memory, Size
@@ -67,7 +70,8 @@ class Mortal:
 class World:
     """Two hosts, an image ``cirros``, a network, mode act; ``at`` is the time of day."""
 
-    def __init__(self, folder: Path, emulator: Emulator, mode: Mode = Mode.ACT, **options: Any) -> None:
+    def __init__(self, folder: Path, emulator: Emulator, mode: Mode = Mode.ACT, *, whole: bool = False, **options: Any) -> None:
+        """``whole``: with plans and the API, which costs most of a second; else there is only what pools need."""
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         self.at, self.emulator, self.life = T0, emulator, Life()
         emulator.now = emulator.nova.now = lambda: self.at
@@ -83,23 +87,31 @@ class World:
         self.sequence = 0
         self.deaf: set[str] = set()
         """Hosts whose agents say nothing."""
-        self.plans = False
-        """Whether plans are made; without them nothing is resized."""
+        self.program: Program | None = None
+        self.whole = whole
         self.start()
-        self.program.store.modes.set("cloud", mode, "a test", self.at)
+        self.store.modes.set("cloud", mode, "a test", self.at)
 
     def start(self) -> None:
         """The controller comes up on the database that is there, and reads the cloud."""
         access = Access(timeout_s=0.5, options=self.emulator.options())
         cloud: Any = connect(access, Ways(Patience(tries=2, first_s=0.0, spread=0.0), sleep=lambda _: None))
         door = Cloud(Mortal(cloud.nova, self.life), cloud.placement, cloud.keystone, cloud.glance, Mortal(cloud.neutron, self.life))  # type: ignore[arg-type]
-        self.program: Program = build(self.settings, lambda: self.at, door)
-        assert self.program.cloud is not None
-        self.store, self.work = self.program.store, self.program.cloud.pools
+        self._make(door)
+        assert self.cloud is not None
+        self.work = self.cloud.pools
         self.store.pools = Mortal(self.store.pools, self.life)  # type: ignore[assignment]
         self.work.shadowing._store = self.store.pools
         self.claiming = Claiming(self.work)
         self.look()
+
+    def _make(self, door: Cloud) -> None:
+        if self.whole:
+            self.program = build(self.settings, lambda: self.at, door)
+            self.store, self.cloud, self.intake = self.program.store, self.program.cloud, self.program.intake
+            return
+        self.store = Store.open(self.settings.store.url)
+        self.cloud, self.intake = assemble.build(self.settings, self.store, lambda: self.at, door), Intake(self.store, self.settings)
 
     def restart(self) -> None:
         self.life.dies_at = 0
@@ -109,15 +121,15 @@ class World:
     # -- time
 
     def look(self) -> None:
-        assert self.program.cloud is not None
-        self.program.cloud.watch.run_once(self.at)
+        assert self.cloud is not None
+        self.cloud.watch.run_once(self.at)
 
-    def later(self, seconds: float = 10.0, *, plan: bool | None = None) -> None:
+    def later(self, seconds: float = 10.0, *, plan: bool = True) -> None:
         """Time passes: agents report, the cloud is read, a plan is made where the test wants some, pools are looked after."""
         self.at += seconds
         self.report()
         self.look()
-        if self.plans if plan is None else plan:
+        if self.program and plan:
             self.program.plan_loop.run_once(self.at)
         self.work.run_once(self.at)
 
@@ -138,7 +150,7 @@ class World:
             cards = tuple(self._card(s) for s in there)
             samples = [self._sample(s.id) for s in there]
             told = report(self.sequence, self.at, samples, host=host, cards=cards, outcomes=tuple(self.done.pop(host, [])))
-            reply = ask(self.program.intake, told, self.at)
+            reply = ask(self.intake, told, self.at)
             for order in reply.orders:
                 self._obey(host, order)
 
@@ -202,9 +214,9 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, mode: Mode = Mode.ACT, **options: Any) -> Iterator[World]:
+def world(folder: Path, mode: Mode = Mode.ACT, *, whole: bool = False, **options: Any) -> Iterator[World]:
     with running(Emulator()) as emulator:
-        made = World(folder, emulator, mode, **options)
+        made = World(folder, emulator, mode, whole=whole, **options)
         yield made
         made.store.close()
 
