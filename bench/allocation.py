@@ -11,20 +11,18 @@ have (0.1 core, 256 MiB), not those of a tier that somebody pays for. How the po
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from forecast_accuracy import Book, Scene, predictor, scene, traces
+from forecast_accuracy import Book, Scene, command, over_traces, predictor, scene
 
 from foreshape_controller.decide.headroom import HeadroomRule
 from foreshape_controller.decide.tiers import load_tiers
@@ -197,32 +195,18 @@ def _cut(path: Path, out: Path, names: tuple[str, ...]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    add = parser.add_argument
-    add("folder", nargs="?", type=Path, help="folder with bitbrains.parquet and azure.parquet")
-    add("--quick", action="store_true", help="two days and half a CPU-minute of training: shows that it works, not how well")
-    add("--baseline", action="store_true", help="train nothing: the baseline forecasts")
-    add("--keep", type=Path, help="where the models are kept; one that is there is used, not trained")
-    add("--cpu-minutes", type=float, default=4.0)
-    add("--encoder", default=None)
-    add("--every", type=int, default=6 * 3600, help=argparse.SUPPRESS)
-    add("--only", choices=("bitbrains", "azure"))
-    add("--seed", type=int, default=1)
-    add("--score", type=Path, help="another judge: a program that is called as score.py is")
-    add("--report", type=Path, help="folder for a report of each point")
+    quick = "two days and half a CPU-minute of training: shows that it works, not how well"
+    parser = command(__doc__, quick=quick, baseline="train nothing: the baseline forecasts", every=argparse.SUPPRESS)
+    parser.add_argument("--score", type=Path, help="another judge: a program that is called as score.py is")
+    parser.add_argument("--report", type=Path, help="folder for a report of each point")
     options = parser.parse_args()
-    book = Book()
-    with ExitStack() as stack:
-        folder = traces(options.folder, stack)
-        kept = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foreshape-models-")))
-        for name, resources, days in (("bitbrains", ("cpu", "memory"), 14), ("azure", ("cpu",), 7)):
-            path = folder / f"{name}.parquet"
-            if options.only in (None, name) and path.exists():
-                run(scene(name, path, resources, 5, days, options), book, options, kept, path)
-            elif options.only in (None, name):
-                print(f"not run: {path} is not there")
-    book.close()
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_utime / 60:.1f} CPU-minutes in all")
+    parts = {"bitbrains": (("cpu", "memory"), 14), "azure": (("cpu",), 7)}
+
+    def bench(name: str, path: Path, book: Book, kept: Path) -> None:
+        resources, days = parts[name]
+        run(scene(name, path, resources, 5, days, options), book, options, kept, path)
+
+    over_traces(options, bench)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -327,31 +327,43 @@ def traces(given: Path | None, stack: ExitStack) -> Path:
     return made
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+def command(doc: str, **said: str) -> argparse.ArgumentParser:
+    """The options of a bench over both traces; ``said``: what an option means to this one."""
+    parser = argparse.ArgumentParser(description=doc.split("\n", maxsplit=1)[0])
     add = parser.add_argument
     add("folder", nargs="?", type=Path, help="folder with bitbrains.parquet and azure.parquet")
-    add("--quick", action="store_true", help="8 origins and half a CPU-minute of training: shows that it works, not how well")
-    add("--baseline", action="store_true", help="train nothing")
+    add("--quick", action="store_true", help=said["quick"])
+    add("--baseline", action="store_true", help=said["baseline"])
     add("--keep", type=Path, help="where the models are kept; one that is there is used, not trained")
     add("--cpu-minutes", type=float, default=4.0, help="for the nets; their examination takes about one more")
     add("--encoder", default=None, help="of the net: mlp, tcn or lstm")
-    add("--every", type=int, default=6 * 3600, help="seconds between origins")
+    add("--every", type=int, default=6 * 3600, help=said["every"])
     add("--only", choices=("bitbrains", "azure"))
     add("--seed", type=int, default=1)
-    options = parser.parse_args()
+    return parser
+
+
+def over_traces(options: argparse.Namespace, bench: Callable[[str, Path, Book, Path], None]) -> None:
+    """``bench(name, trace, book, models)`` for each trace that is asked for and there; then the book, and what it cost."""
     book = Book()
     with ExitStack() as stack:
         folder = traces(options.folder, stack)
         kept = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foreshape-models-")))
-        for name, run in (("bitbrains", bitbrains), ("azure", azure)):
+        for name in ("bitbrains", "azure"):
             path = folder / f"{name}.parquet"
             if options.only in (None, name) and path.exists():
-                run(path, book, options, kept)
+                bench(name, path, book, kept)
             elif options.only in (None, name):
                 print(f"not run: {path} is not there")
     book.close()
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_utime / 60:.1f} CPU-minutes in all")
+
+
+def main() -> None:
+    quick = "8 origins and half a CPU-minute of training: shows that it works, not how well"
+    options = command(__doc__, quick=quick, baseline="train nothing", every="seconds between origins").parse_args()
+    parts = {"bitbrains": bitbrains, "azure": azure}
+    over_traces(options, lambda name, path, book, kept: parts[name](path, book, options, kept))
 
 
 if __name__ == "__main__":
