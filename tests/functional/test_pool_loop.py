@@ -276,6 +276,27 @@ def test_one_that_vanished_is_not_claimed(w: World) -> None:
     assert w.claim().server in {s.id for s in w.servers()}
 
 
+def test_one_that_vanishes_while_it_is_claimed_is_lost_and_the_next_one_is_taken(w: World) -> None:
+    w.pool()
+    w.warm()
+    w.fails("compute POST .*/metadata", status=404)
+    got = w.claim("shop")
+    assert (got.hit, got.state) == (True, "claimed")
+    assert w.emulator.nova.servers[got.server].name == "shop"
+    assert len(w.shadows(State.LOST)) == 1
+
+
+def test_nova_may_be_away_while_a_claim_is_told_and_hears_of_it_later(w: World) -> None:
+    w.pool()
+    w.warm()
+    w.fails("compute POST .*/metadata", times=2, status=503)
+    got = w.claim("shop")
+    assert (got.hit, got.state) == (True, "claimed")
+    assert "later" in got.note
+    w.until(lambda: w.store.pools.shadow(got.shadow).state is State.HANDED_OVER, "the hand-over")
+    assert w.emulator.nova.servers[got.server].name == "shop"
+
+
 def test_a_server_that_its_operator_took_the_tag_from_is_his(w: World) -> None:
     w.pool()
     w.warm()

@@ -45,8 +45,11 @@ class Claiming:
             why = f"claimed as {request.name}" + (f" by {request.owner}" if request.owner else "")
             words = {"claim_name": request.name, "owner": request.owner}
             taken = self._pools.claim([shadow.id], lambda s: life.advance(s, Happened.CLAIM, why, now, **words), now)  # noqa: B023
-            if taken is not None:
-                return self._handed(pool, taken, door, servers.get(taken.server), room.get(taken.host, 0.0), now)
+            if taken is None:
+                continue
+            got = self._handed(pool, taken, door, servers.get(taken.server), room.get(taken.host, 0.0), now)
+            if got.state != State.LOST.value:  # it vanished while it was claimed: the next one
+                return got
         return self._missed(pool, request, door, now)
 
     def _allowed(self, pool: Pool, request: ClaimRequest) -> None:
