@@ -74,7 +74,7 @@ class MigrationSettings:
     """Live migrations."""
 
     interval_s: float = option(
-        2.0, "seconds", "How often migrations are looked after; nothing is asked where none is open.", min=0.2, max=600
+        1.0, "seconds", "How often migrations are looked after; nothing is asked where none is open.", min=0.2, max=600
     )
     plan_every_s: float = option(60.0, "seconds", "How often it is planned who should move.", min=1, max=3600)
     quantile: float = option(0.95, "0.5 .. 0.99", "Of the forecast peaks that targets are chosen by.", min=0.5, max=0.99)

@@ -27,7 +27,8 @@ class MoveWorld(World):
     """Three hosts with agents. ``migration_s`` of the emulator is a second: two rounds, a second apart, see one end."""
 
     def __init__(self, folder: Path, emulator: Emulator, mode: Mode = Mode.ACT, **options: Any) -> None:
-        self.options = {"plan_every_s": 0.0 + 1.0, "hold_s": 0.0, **options}
+        self.workers = options.pop("workers", 0)
+        self.options = {"plan_every_s": 1.0, "hold_s": 0.0, **options}
         self.sequence = 0
         self.shapes: dict[str, tuple[float, float]] = {}
         """Cores and MiB that a server has, where they are not what it was sold."""
@@ -42,7 +43,7 @@ class MoveWorld(World):
         super().start()
         settings = replace(self.settings, migrations=replace(self.settings.migrations, **self.options))
         self.moves: Migrations = migrations(
-            settings, self.store, self.cloud.nova, self.work.watch, self.reservations, lambda: BUILT_IN, workers=0
+            settings, self.store, self.cloud.nova, self.work.watch, self.reservations, lambda: BUILT_IN, workers=self.workers
         )
         self.coordinator = self.moves.coordinator
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from foreshape_controller.decide import permit
 from foreshape_controller.decide.migrate import LEASED
-from foreshape_controller.decide.moves import Limits, admit, time_limit_s
+from foreshape_controller.decide.moves import Admission, Limits, Queued, admit, time_limit_s
 from foreshape_controller.decide.permit import Stop
 from foreshape_controller.errors import ControllerError
 from foreshape_controller.loops.carry import Carrier, happening
@@ -64,7 +64,7 @@ class MigrateRule:
     wait_s: float = 3600.0
     may_force: bool = False
     consolidates: bool = False
-    patience_s: float = 2.0
+    patience_s: float = 0.2
     """How long one round waits for its migrations; what takes longer goes on beside it."""
 
 
@@ -225,20 +225,37 @@ class Coordinator:
 
     def _begin(self, now: float) -> None:
         """Check who waits, in vain or not; of the others as many as the limits allow ask for room."""
-        waiting = [r for r in self._p.moves.open() if not r.begun and r.id not in self._busy]
-        around = self._p.gather(now) if waiting else None
+        rows = [r for r in self._p.moves.open() if not r.begun]
+        around = self._p.gather(now) if rows else None
         if around is None:
             return
-        ready = [row for row in waiting if self._ready(row, around, now)]
-        allowed = admit([queued(r) for r in ready], around.under_way(), self._rule.limits, now)
-        rows = {r.id: r for r in ready}
-        begin = allowed.begin[: self._budget(around, now)]
+        starting = [queued(r) for r in rows if r.id in self._busy]  # begun, and perhaps not written down yet
+        waiting = {r.id: r for r in rows if r.id not in self._busy}
+        allowed, waiting = self._admitted(waiting, around, starting, now)
+        begin = allowed.begin[: max(0, self._budget(around, now) - len(starting))]
         for one in begin:
-            self._go(rows[one.id], [Event(Happened.START)], self._p.gather(now), now)
+            self._go(waiting[one.id], [Event(Happened.START)], self._p.gather(now), now)
         late = {q.id: f"{self._rule.per_hour} were ordered within an hour: the limit" for q in allowed.begin[len(begin) :]}
         for name, why in {**allowed.waits, **late}.items():
-            self._say(rows[name], why, now)
+            self._say(waiting[name], why, now)
         self._settle()
+
+    def _admitted(
+        self, rows: dict[str, Moving], around: Surroundings, starting: Sequence[Queued], now: float
+    ) -> tuple[Admission, dict[str, Moving]]:
+        """Who may begin by the limits and by every rule, and those who wait for a place. Who waits for a place is not looked at yet."""
+        known = around.under_way()
+        ids = {q.id for q in known}
+        under_way, looked = [*known, *(q for q in starting if q.id not in ids)], set[str]()
+        late = {name for name, r in rows.items() if now - r.migration.created > self._rule.wait_s}
+        while True:
+            allowed = admit([queued(r) for r in rows.values()], under_way, self._rule.limits, now)
+            unseen = ({q.id for q in allowed.begin} | late) & rows.keys() - looked
+            if not unseen:
+                return allowed, rows
+            looked |= unseen
+            held_up = {name for name in unseen if not self._ready(rows[name], around, now)}
+            rows = {name: r for name, r in rows.items() if name not in held_up}
 
     def _ready(self, row: Moving, around: Surroundings, now: float) -> bool:
         """Whether nothing but limits is in its way; what never will be ready ends here."""
