@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foreshape_weigher.headroom import Headroom, Source, read, weights
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.functional
 
 URL = Source("http://controller/v1/headroom", limit_s=5.0)
 NOW = 1_700_000_000.0
