@@ -9,6 +9,7 @@ last migration that Nova calls completed. Goal: at most 1.2 times the wall time,
 """
 
 import argparse
+import logging
 import sys
 import tempfile
 import time
@@ -18,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import structlog
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / p) for p in ("tests/support", "devstack/lab", "devstack/cloud")]
@@ -104,6 +106,7 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.computes < 2 or not 0 < asked.moves <= asked.servers:
         parser.error("two computes at least, and as many servers as moves")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with Cloud("bench", asked.computes) as cloud, tempfile.TemporaryDirectory() as folder:
         bench = Bench(cloud, Path(folder), asked.at_once)
         cloud.migration_takes(asked.seconds)
