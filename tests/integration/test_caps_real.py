@@ -17,7 +17,7 @@ from lab_support import Scene, a_scene, eventually
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 IO = hot_add("io", cpu="1", memory=160, plug=0, most_vcpus=1, disk=64, nic=True)
-CORES, IOPS, LASTS_S = 0.3, 25, 30
+CORES, IOPS, LASTS_S = 0.3, 25, 40
 READS = 100
 """Of 4 KiB each: 4 s at the cap."""
 
