@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from foreshape_controller.errors import Invalid, NotFound
+from foreshape_controller.loops.guard import Guard, GuardTerms
 from foreshape_controller.loops.migrate import leased
 from foreshape_controller.model.migration import State
 from foreshape_controller.model.moving import DrainRequest, Goal
@@ -409,6 +410,9 @@ def test_several_migrations_by_somebody_else_stop_what_is_done_by_itself_until_t
         world.round(61.0)
         world.round(61.0)
         assert [(h.scope, h.kind, h.active) for h in world.store.halts.all()] == [("cloud", "balancer", True)]
+        guard = Guard(world.store, GuardTerms.of(world.settings))
+        guard.look(world.store.inventory.view(world.at), world.at)
+        assert not guard.brakes(world.store.inventory.view(world.at), world.at).stopped, "sizes are nobody else's"
         before = len(nova.migrations)
         for _ in range(3):
             world.round(10.0)

@@ -9,7 +9,7 @@ from foreshape_controller.model.brakes import Halt
 from foreshape_wire.order import Mode
 
 BALANCER = "balancer"
-"""Kind of the halt for a second balancer: it holds back what is done by itself, not what a person asked for."""
+"""Kind of the halt for a second balancer: it holds back migrations that nobody asked for (``decide/permit.py``), and nothing else."""
 
 _asked: ContextVar[bool] = ContextVar("asked", default=False)
 
@@ -54,6 +54,6 @@ class Acting:
         if mode is Mode.OBSERVE or (mode is Mode.ADVISE and not asked):
             return f"the mode there is {mode.value}, not act"
         scopes = {"cloud", f"host:{host}", f"server:{server}"}
-        halts = (h for h in self._store.halts.all() if h.active and not (asked and h.kind == BALANCER))
+        halts = (h for h in self._store.halts.all() if h.active and h.kind != BALANCER)
         halted = next((h for h in halts if h.scope in scopes), None)
         return f"{halted.scope} is halted: {halted.reason}" if halted else ""

@@ -16,6 +16,7 @@ from foreshape_controller.decide import foreign, safety
 from foreshape_controller.decide.foreign import Claim, Foreign, Watch
 from foreshape_controller.decide.safety import BreakerRule, Ended, Total
 from foreshape_controller.log import get_logger
+from foreshape_controller.loops.acting import BALANCER
 from foreshape_controller.model.brakes import Brakes, Budget, Halt, Spent
 from foreshape_controller.model.server import ClusterView, Server
 from foreshape_controller.store.halts import Halts
@@ -117,7 +118,7 @@ class Guard:
 
     def brakes(self, view: ClusterView, now: float) -> Brakes:
         """Budgets, what was spent of them, and where less is ordered."""
-        active = [h for h in self._active() if h.kind != "foreign"]
+        active = [h for h in self._active() if h.kind not in ("foreign", BALANCER)]
         stopped, trials = self._stopped(view, active, now)
         return Brakes(self._terms.budget, self._store.spending.lately(now), stopped, trials, tuple(self._notes()))
 

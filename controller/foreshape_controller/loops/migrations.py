@@ -10,6 +10,7 @@ from foreshape_controller.config import Settings
 from foreshape_controller.decide.moves import Limits
 from foreshape_controller.decide.room import Rule
 from foreshape_controller.decide.tiers import Tiers
+from foreshape_controller.loops.acting import BALANCER
 from foreshape_controller.loops.carry import Carrier, Hands
 from foreshape_controller.loops.clouding import CloudWatch
 from foreshape_controller.loops.draining import Draining
@@ -78,6 +79,6 @@ def _groups(watch: CloudWatch, server: str) -> tuple[str, ...]:
 
 def _held(store: Any, view: ClusterView, _now: float) -> dict[str, object]:
     """Servers whose size nobody touches now: those that migrate, and those in a scope that is halted."""
-    scopes = {h.scope for h in store.halts.all() if h.active}
+    scopes = {h.scope for h in store.halts.all() if h.active and h.kind != BALANCER}
     halted = {str(s.id): "halted" for s in view.servers if {"cloud", f"host:{s.host}", f"server:{s.id}"} & scopes} if scopes else {}
     return {**halted, **leased(store.migrating.moves.open())}

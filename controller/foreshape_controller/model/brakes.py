@@ -47,7 +47,7 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
     """``cloud``, ``host:NAME``, ``server:ID``."""
     kind: str
     """``failures``: orders fail or nobody tells what came of them. ``foreign``: somebody else changes sizes.
-    ``outage``: measurements are missing over the whole cloud."""
+    ``outage``: measurements are missing over the whole cloud. ``balancer``: somebody else migrates servers; holds back migrations only."""
     state: str
     """``open``: halted. ``half_open``: one order at a time is tried. ``closed``: over; kept for its count of trips."""
     since: float
