@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 ROUNDS = 20
 PATIENCE_S = 60.0
-PAUSE_S = 0.5
+PAUSE_S = 1.0
 """Of a thief between two boots: Nova works them off slower than they come in."""
 ONE = {"VCPU": 2, "MEMORY_MB": 256}
 
@@ -200,6 +200,7 @@ class Thief:
         self._thread.join(PATIENCE_S)
 
 
+@pytest.mark.timeout(600)
 def test_twenty_hand_overs_against_competing_boots_lose_nothing(here: Controller) -> None:
     """The target is full but for what is held for twenty servers, which come one after the other while two users want it, too."""
     servers = [here.hands.boot(here.source, vcpus=2, ram=256) for _ in range(ROUNDS)]
