@@ -336,14 +336,18 @@ def _hung_up(program: Program) -> None:
 def _loops(program: Program) -> BackgroundScheduler:
     """Everything that happens by the clock. A run that fails is logged, and the next one comes."""
     s = program.settings
-    loops = BackgroundScheduler(executors={"default": ThreadPoolExecutor(4)}, timezone=UTC)
+    cloud = tuple(program.cloud.jobs()) if program.cloud else ()
+    # An OpenStack that hangs keeps threads for minutes: neither plans nor the watchdog wait for one of those.
+    executors = {"default": ThreadPoolExecutor(4), "cloud": ThreadPoolExecutor(max(1, len(cloud)))}
+    loops = BackgroundScheduler(executors=executors, timezone=UTC)
 
-    def every(seconds: float, name: str, work: Callable[[], object]) -> None:
+    def every(seconds: float, name: str, work: Callable[[], object], executor: str = "default") -> None:
         loops.add_job(
             _guarded(name, work),
             "interval",
             seconds=seconds,
             id=name,
+            executor=executor,
             max_instances=1,
             coalesce=True,
             misfire_grace_time=LATE_S,
@@ -360,8 +364,8 @@ def _loops(program: Program) -> BackgroundScheduler:
     every(s.history.compact_every_s, "tidy", program.tidy)
     if (learn := program.learn) is not None:
         every(s.learn.interval_s, "learn", lambda: learn.run_once(program.clock()))
-    for name, seconds, work in program.cloud.jobs() if program.cloud else ():
-        every(seconds, name, partial(_timed, work, program))
+    for name, seconds, work in cloud:
+        every(seconds, name, partial(_timed, work, program), "cloud")
     beat = watchdog_s()
     if beat is not None:
         every(beat, "watchdog", lambda: _beat(program))
