@@ -3,8 +3,14 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from foreshape_controller.errors import Invalid
+from foreshape_controller.model.migration import Migration
+from foreshape_controller.model.migration import State as Moves
+from foreshape_controller.model.moving import Goal, Moving
+from foreshape_controller.model.pool import Shadow
+from foreshape_controller.model.pool import State as Pooled
 from foreshape_controller.store.orders import NEXT, Status
 from foreshape_wire.ids import HostName
 from foreshape_wire.order import Mode, Origin, Verdict
@@ -192,3 +198,28 @@ def test_whatever_happens_a_server_has_one_open_order_at_most_and_closed_ones_st
         assert {o.order for o in store.journal.open_orders(HV1, now)} <= {o for o, s in after.items() if s == "open"}
         before = after
     store.close()
+
+
+@pytest.mark.parametrize("state", [s for s in Moves if not s.over])
+def test_a_plan_orders_nothing_for_a_server_that_began_to_migrate_while_it_was_made(store, state):
+    migration = Migration(
+        id="mig-1", server="vm-1", source="hv1", target="hv2", reason="short", created=T0 + 21, limit_s=600.0, state=state
+    )
+    store.migrating.moves.add(Moving(migration=migration, goal=Goal.NEED, by="ann", cause="c"), T0 + 21)
+    record(store, T0 + 20, order(), order("ord-2", "vm-2"))
+    assert statuses(store) == ({"ord-1": "open"} if state is Moves.QUEUED else {}), "who waits in the queue may still change"
+    assert statuses(store, "vm-2") == {"ord-2": "open"}
+    assert store.journal.latest_plan().decision("vm-1") is not None, "it is known what was decided"
+
+
+def test_a_plan_of_before_a_claim_takes_nothing_from_who_was_claimed_and_the_next_one_orders_again(store):
+    shadow = Shadow(
+        id="shadow-1", pool="pool-1", project="p1", name="foreshape-shadow-1", image="i", flavor="f", server="vm-1", created=T0, since=T0
+    )
+    store.pools.plan(replace(shadow, state=Pooled.READY), T0)
+    store.pools.claim(["shadow-1"], lambda s: replace(s, state=Pooled.CLAIMED, since=T0 + 21, claimed_at=T0 + 21), T0 + 21)
+    record(store, T0 + 21, order("order-claim-1", at=T0 + 21))
+    record(store, T0 + 20, order())
+    assert statuses(store) == {"order-claim-1": "open"}
+    record(store, T0 + 40, order("ord-2", at=T0 + 40))
+    assert statuses(store) == {"order-claim-1": "superseded", "ord-2": "open"}

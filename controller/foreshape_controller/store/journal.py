@@ -9,15 +9,19 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from foreshape_controller.errors import Invalid
 from foreshape_controller.model.answers import OrderAnswer
+from foreshape_controller.model.migration import State
 from foreshape_controller.model.plan import Decision, Plan
+from foreshape_controller.model.pool import State as PoolState
 from foreshape_controller.store import steering
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.orders import OrderState, Status, begin, tell
 from foreshape_controller.store.plans import Plans
-from foreshape_controller.store.schema import counters, orders, outcomes, servers
+from foreshape_controller.store.schema import counters, migrations, orders, outcomes, servers, shadows
 from foreshape_controller.store.wishes import AHEAD, GIVEN, PLANNED, SLOT_S, Slot, Wishes
 from foreshape_wire.ids import HostName
 from foreshape_wire.order import Order, Origin, Outcome, Verdict
+
+_CUSTOMERS = tuple(s.value for s in PoolState if s.customers)
 
 _json = msgspec.json.Encoder()
 _order = msgspec.json.Decoder(Order)
@@ -39,6 +43,7 @@ class Journal:
     def record(self, plan: Plan, new: Sequence[Order]) -> None:
         """Write a plan and its orders in one transaction; orders supersede their servers' open ones.
 
+        A server that began to migrate, or was claimed from a pool, while the plan was made gets no order from it.
         Raises Invalid for an order without a decision in the plan: nothing is ordered that nobody decided.
         """
         decided = _decided(plan, new)
@@ -46,6 +51,8 @@ class Journal:
             if order.server not in decided:
                 raise Invalid(f"order {order.order} is for server {order.server}, of which plan {plan.plan} decided nothing")
         with self._db.write() as conn:
+            taken = _taken_meanwhile(conn, plan.at) if new else frozenset()
+            new = [o for o in new if o.server not in taken]
             self._plans.write(conn, plan, list(decided.values()))
             self._wishes.fold(conn, plan.at, PLANNED, _wished(plan))
             self._wishes.fold(conn, plan.at, AHEAD, _made_ahead(plan))
@@ -277,6 +284,13 @@ def _changes(order: Order, decision: Decision) -> tuple[float | None, float | No
     """Cores and MiB more than it has; None where nothing is asked."""
     cpu = None if order.cpu is None else order.cpu.cores - decision.cpu.allocation
     return cpu, None if order.memory is None else order.memory.mib - decision.memory.allocation
+
+
+def _taken_meanwhile(conn: Connection, since: float) -> frozenset[str]:
+    """Servers with a migration that is beyond its queue, and those claimed after an instant: plans of before knew it otherwise."""
+    moving = select(migrations.c.server).where(migrations.c.ended_at.is_(None), migrations.c.state != State.QUEUED.value)
+    claimed = select(shadows.c.server).where(shadows.c.state.in_(_CUSTOMERS), shadows.c.since > since)
+    return frozenset(conn.execute(moving.union(claimed)).scalars())
 
 
 def _write_order(conn: Connection, order: Order, host: str, changes: tuple[float | None, float | None], now: float) -> int:
