@@ -211,6 +211,17 @@ def test_in_advise_a_drain_is_proposed_unless_it_was_approved_with_the_command(t
         assert [(r.migration.state, r.by) for r in world.rounds()] == [(State.SETTLED, "ann")]
 
 
+def test_in_advise_a_service_is_disabled_only_for_a_drain_that_was_approved_with_the_command(tmp_path: Path) -> None:
+    with moving(tmp_path, Mode.ADVISE) as world:
+        host = world.emulator.nova.hosts["node01"]
+        with pytest.raises(Invalid, match="approve the drain as well"):
+            drained(world, disable=True)
+        assert host.enabled
+        assert world.store.migrating.drains.open() == ()
+        drained(world, disable=True, approve=True)
+        assert not host.enabled
+
+
 def test_a_drain_disables_the_service_and_undrain_enables_it_unless_somebody_else_gave_a_reason(world: MoveWorld) -> None:
     host = world.emulator.nova.hosts["node01"]
     drained(world, disable=True)

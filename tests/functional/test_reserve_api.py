@@ -17,6 +17,7 @@ from foreshape_controller.cloud.call import Ways
 from foreshape_controller.cloud.patience import Patience
 from foreshape_controller.cloud.session import Access, connect
 from foreshape_controller.main import Program, build
+from foreshape_controller.model.brakes import Halt
 from foreshape_controller.model.cloud import RESERVATION
 from foreshape_demo.serve import Serving
 from foreshape_wire.order import Mode
@@ -125,13 +126,68 @@ def test_one_for_later_is_planned_and_held_when_its_time_comes(world: World, ask
     assert world.ours() == 1
 
 
-def test_in_advise_it_is_proposed_and_nothing_is_asked_of_placement(world: World, ask: Operator) -> None:
-    world.program.store.modes.set("cloud", Mode.ADVISE, "a test", T0)
-    made = created(ask, "--host", "node01", *SMALL)
+def in_mode(world: World, mode: Mode) -> None:
+    world.program.store.modes.set("cloud", mode, "a test", world.at)
+
+
+def later(world: World, seconds: float) -> None:
+    world.at += seconds
+    world.cloud.watch.run_once(world.at)
     world.cloud.reservations.run_once(world.at)
-    said = json.loads(ask("reservation", "show", made["id"], "-f", "json").out)["said"]
-    assert said == "planned: would hold 1024 MEMORY_MB, 2 VCPU on node01 now; nothing is taken on node01: the mode there is advise, not act"
+
+
+def test_in_advise_it_is_proposed_and_nothing_is_asked_of_placement(world: World, ask: Operator) -> None:
+    in_mode(world, Mode.ADVISE)
+    made = created(ask, "--host", "node01", *SMALL)
+    wanted = f"planned: would hold 1024 MEMORY_MB, 2 VCPU on node01 now; nothing is taken on node01: the mode there is advise, not act; \
+to hold it all the same: foreshape reservation approve {made['id']}"
+    assert made["said"] == wanted
+    world.cloud.reservations.run_once(world.at)
+    shown = json.loads(ask("reservation", "show", made["id"], "-f", "json").out)
+    assert (shown["said"], shown["approved"], world.ours()) == (wanted, "", 0)
+
+
+def test_in_advise_a_proposed_one_is_held_when_somebody_approves_it_and_kept_through_an_audit(world: World, ask: Operator) -> None:
+    in_mode(world, Mode.ADVISE)
+    made, other = created(ask, "--host", "node01", *SMALL), created(ask, "--host", "node01", *SMALL)
+    said = ask("reservation", "approve", made["id"], "-f", "json")
+    told = json.loads(said.out)
+    assert (said.code, told["state"], world.ours()) == (0, "held", 1), said.err
+    assert told["approved"].startswith("operator:")
+    world.emulator.placement.consumers.clear()
+    later(world, 600)
+    assert [c for c in made["consumers"] if c in world.emulator.placement.consumers] == made["consumers"]
+    assert json.loads(ask("reservation", "show", other["id"], "-f", "json").out)["state"] == "planned"
+
+
+def test_in_advise_one_for_later_that_was_approved_is_held_when_its_time_comes(world: World, ask: Operator) -> None:
+    in_mode(world, Mode.ADVISE)
+    created(ask, "--host", "node01", "--approve", "--starts", int(T0 + 7200), *SMALL)
     assert world.ours() == 0
+    later(world, 7000)
+    assert world.ours() == 1
+
+
+def test_in_observe_and_under_a_halt_an_approval_does_not_help(world: World, ask: Operator) -> None:
+    in_mode(world, Mode.OBSERVE)
+    made = created(ask, "--host", "node01", "--approve", *SMALL)
+    assert made["state"] == "planned"
+    assert made["said"].endswith("the mode there is observe, not act")
+    in_mode(world, Mode.ADVISE)
+    world.program.store.halts.save(
+        [Halt(scope="host:node01", kind="failures", state="open", since=T0, until=T0 + 9e9, reason="orders fail")]
+    )
+    approved = json.loads(ask("reservation", "approve", made["id"], "-f", "json").out)
+    assert (approved["state"], world.ours()) == ("planned", 0)
+    assert "host:node01 is halted" in approved["said"]
+
+
+def test_what_is_over_is_not_approved(world: World, ask: Operator) -> None:
+    made = created(ask, "--host", "node01", *SMALL)
+    ask("reservation", "release", made["id"])
+    said = ask("reservation", "approve", made["id"])
+    assert said.code != 0
+    assert "is released: nothing is left to approve" in said.err
 
 
 def test_an_audit_tells_what_it_found_and_did(world: World, ask: Operator) -> None:
@@ -178,7 +234,7 @@ def test_what_makes_no_sense_is_refused_with_words_and_nothing_is_held(
 
 
 def test_unknown_ids_and_a_cloud_that_was_not_read_are_told(world: World, ask: Operator) -> None:
-    for verb in ("show", "release"):
+    for verb in ("show", "release", "approve"):
         said = ask("reservation", verb, "rsv-nobody")
         assert said.code != 0
         assert "foreshape reservation list" in said.err

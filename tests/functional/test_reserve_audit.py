@@ -7,7 +7,8 @@ import pytest
 
 from cloud_emulator import PROJECT, USER
 from foreshape_controller.cloud.call import Service
-from foreshape_controller.errors import CloudError
+from foreshape_controller.errors import CloudError, Permanent
+from foreshape_controller.loops.acting import on_a_persons_word
 from foreshape_controller.model.cloud import LOCKED_OUT, RESERVATION
 from foreshape_controller.model.reservation import State
 from foreshape_controller.store.engine import Database
@@ -225,12 +226,26 @@ def test_a_planned_one_is_held_from_its_lead_on_and_tried_again_while_it_lasts(h
     assert here.reservations.find(planned.id).state is State.HELD
 
 
+def test_in_advise_room_for_what_a_person_approved_is_held_and_held_again_after_a_restart(tmp_path: Path) -> None:
+    with world(tmp_path, Mode.ADVISE) as here:
+        with pytest.raises(Permanent, match="advise, not act"):
+            here.hold(owner="migration:mig-1")
+        with on_a_persons_word():
+            here.hold(owner="migration:mig-2")
+        (consumer,) = here.ours()
+        here.cloud_loses(consumer)
+        here.restart()
+        here.later(600)
+        assert set(here.ours()) == {consumer}
+
+
 def test_in_advise_a_planned_one_says_what_would_be_done(tmp_path: Path) -> None:
     with world(tmp_path, Mode.ADVISE) as here:
         planned = here.reservations.plan(here.wish(), here.at)
         here.later(1)
         assert here.reservations.find(planned.id).said == (
             "planned: would hold 4096 MEMORY_MB, 4 VCPU on node02 now; nothing is taken on node02: the mode there is advise, not act"
+            f"; to hold it all the same: foreshape reservation approve {planned.id}"
         )
         assert here.ours() == {}
 

@@ -12,7 +12,7 @@ from foreshape_controller.api.scopes import one_line
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import Invalid
 from foreshape_controller.loops.cloudwork import CloudWork
-from foreshape_controller.model.reservation import Audit, Reservation, ReservationAnswer, ReservationRequest
+from foreshape_controller.model.reservation import Audit, Reservation, ReservationAnswer, ReservationApproval, ReservationRequest
 
 WRITES = 20
 """Lines of a reservation's journal that are shown."""
@@ -40,10 +40,20 @@ def show(services: NamedDependency[Services], reservation: FromPath[str]) -> Res
 
 @post("/reservations", status_code=201, sync_to_thread=True)
 def create(services: NamedDependency[Services], data: JSONBody[ReservationRequest]) -> ReservationAnswer:
-    """Hold room on a host, or anywhere in a zone. Where the mode is not act it is planned, and ``said`` tells what would be done."""
+    """Hold room on a host, or anywhere in a zone. Where the mode is not act it is planned, and ``said`` tells what would be done.
+
+    With ``approve`` it is held in mode advise, too.
+    """
     asked = msgspec.structs.replace(data, reason=one_line(data.reason), by=one_line(data.by))
     made = cloud(services).requests.create(asked, services.clock())
     return _shown(services, made)
+
+
+@post("/reservations/{reservation:str}/approve", status_code=200, sync_to_thread=True)
+def approve(services: NamedDependency[Services], reservation: FromPath[str], data: JSONBody[ReservationApproval]) -> ReservationAnswer:
+    """Hold it in mode advise, too: now, if its window is open."""
+    by = f"operator:{one_line(data.by) or 'admin'}"
+    return _shown(services, cloud(services).reservations.approve(reservation, by, services.clock()))
 
 
 @delete("/reservations/{reservation:str}", status_code=200, sync_to_thread=True)
@@ -59,7 +69,7 @@ def audit(services: NamedDependency[Services]) -> Audit:
     return cloud(services).reservations.audit(services.clock())
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[reservations, show, create, release, audit], tags=["reservations"])
+ROUTER = Router("/v1", guards=[operator], route_handlers=[reservations, show, create, approve, release, audit], tags=["reservations"])
 
 
 def cloud(services: Services) -> CloudWork:
@@ -95,5 +105,6 @@ def answer(reservation: Reservation, now: float) -> ReservationAnswer:
         created=reservation.created,
         changed=reservation.changed,
         said=reservation.said,
+        approved=reservation.approved,
         consumers=tuple(slot.consumer for slot in reservation.slots),
     )

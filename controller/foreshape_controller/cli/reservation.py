@@ -1,4 +1,4 @@
-"""``foreshape reservation create``, ``list``, ``show``, ``release`` and ``audit``."""
+"""``foreshape reservation create``, ``approve``, ``list``, ``show``, ``release`` and ``audit``."""
 
 from argparse import ArgumentParser, Namespace
 from typing import Any
@@ -38,6 +38,7 @@ COLUMNS: Columns = (
 ALL_COLUMNS: Columns = (
     *COLUMNS,
     ("Reason", lambda r: r["reason"]),
+    ("Approved by", lambda r: r["approved"] or "nobody"),
     ("Server", lambda r: r["server"] or "-"),
     ("Needed from", lambda r: moment(r["starts"])),
     ("Created", lambda r: moment(r["created"])),
@@ -83,7 +84,7 @@ class ReservationShow(ShowView):
 
 
 class ReservationCreate(ShowView):
-    """Hold room for servers that are to come: nobody else is scheduled there. It ends by itself."""
+    """Hold room for servers that are to come: nobody else is scheduled there. It ends by itself. In mode advise it is a proposal."""
 
     columns = ALL_COLUMNS
 
@@ -102,12 +103,27 @@ class ReservationCreate(ShowView):
         until.add_argument("--until", metavar="TIME", type=instant, help="when it ends, as 2026-11-22T18:00 UTC")
         until.add_argument("--for", metavar="TIME", dest="for_s", type=seconds, help="how long from its start, as 90min, 2h, 3d")
         parser.add_argument("--reason", metavar="TEXT", required=True, help="kept with it")
+        parser.add_argument("--approve", action="store_true", help="hold it also where the mode is advise")
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        names = ("host", "az", "flavor", "vcpus", "ram", "disk", "count", "starts", "for_s", "until", "reason")
+        names = ("host", "az", "flavor", "vcpus", "ram", "disk", "count", "starts", "for_s", "until", "reason", "approve")
         given = {name: getattr(parsed, name) for name in names}
         return self.app.client.post("/v1/reservations", {**{k: v for k, v in given.items() if v is not None}, "by": who()})
+
+
+class ReservationApprove(ShowView):
+    """Have a planned reservation held although the mode is advise."""
+
+    columns = COLUMNS
+
+    def get_parser(self, prog_name: str) -> ArgumentParser:
+        parser: ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("reservation", metavar="RESERVATION", help="its id")
+        return parser
+
+    def ask(self, parsed: Namespace) -> Any:
+        return self.app.client.post(f"{_path(parsed.reservation)}/approve", {"by": who()})
 
 
 class ReservationRelease(ShowView):

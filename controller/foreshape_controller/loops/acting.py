@@ -16,12 +16,17 @@ _asked: ContextVar[bool] = ContextVar("asked", default=False)
 
 @contextmanager
 def on_a_persons_word(asked: bool = True) -> Iterator[None]:
-    """Inside, what is done was asked for or approved by a person: mode advise allows it."""
-    token = _asked.set(asked)
+    """Inside, what is done was approved by a person: mode advise allows it. What is approved outside stays so."""
+    token = _asked.set(asked or _asked.get())
     try:
         yield
     finally:
         _asked.reset(token)
+
+
+def has_a_persons_word() -> bool:
+    """Whether what is done now was approved by a person."""
+    return _asked.get()
 
 
 class _Modes(Protocol):

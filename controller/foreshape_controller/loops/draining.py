@@ -90,8 +90,11 @@ class Draining:
             raise Invalid("until: it has to be in the future")
         if asked.until is not None and asked.for_s is not None:
             raise Invalid("give until or for_s, not both")
-        if asked.disable and self._modes.effective(host) is Mode.OBSERVE:
+        mode = self._modes.effective(host)
+        if asked.disable and mode is Mode.OBSERVE:
             raise Invalid(f"disable: the mode of {host} is observe: nothing is done there")
+        if asked.disable and mode is Mode.ADVISE and not asked.approve:
+            raise Invalid(f"disable: the mode of {host} is advise, and this is done in Nova at once: approve the drain as well (--approve)")
 
     def end(self, host: str, why: str, now: float) -> Drain:
         """Nothing more leaves it; what is under way arrives. Raises NotFound."""

@@ -1,11 +1,12 @@
 """Reservations: hold room on a host, keep it until its taker comes or its time is over, hand it over without losing it (domain.md §7).
 
-Taking room needs mode act for the host, a fresh reading of the cloud and no halt; giving back is always done. What is decided is in the
-store before Placement hears of it, so that whoever dies at any moment is continued by the next ``run_once``.
+Taking room needs mode act for the host (or advise and somebody's approval), a fresh reading of the cloud and no halt; giving back is
+always done. What is decided is in the store before Placement hears of it, so that whoever dies at any moment is continued by the next
+``run_once``.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 from uuid import uuid4
@@ -14,12 +15,13 @@ import structlog
 from msgspec.structs import replace
 
 from foreshape_controller.errors import CloudError, Gone, Invalid, NoRoom, Temporary
+from foreshape_controller.loops.acting import has_a_persons_word, on_a_persons_word
 from foreshape_controller.loops.holding import Holding
 from foreshape_controller.loops.lockout import Lockout
 from foreshape_controller.loops.reserve_audit import Auditor, with_lifted
 from foreshape_controller.loops.reserve_door import Door, May, ReservationStore, Watch
 from foreshape_controller.loops.reserve_target import Targets
-from foreshape_controller.model.cloud import Resources
+from foreshape_controller.model.cloud import CloudHost, Resources
 from foreshape_controller.model.reservation import Audit, Event, Happened, Place, Reservation, ReservationWish, Slot, State
 from foreshape_wire.ids import new_id
 
@@ -78,14 +80,32 @@ class Reservations:
     # -- acting
 
     def plan(self, wish: ReservationWish, now: float) -> Reservation:
-        """Write down what is wanted; held when its window opens and we may act. Raises Invalid."""
+        """Write down what is wanted; held when its window opens and we may act. On a person's word it is approved. Raises Invalid."""
         wish = replace(wish, resources=held(wish.resources))
         check(wish, now)
         slots = tuple(Slot(consumer=str(uuid4())) for _ in range(wish.count))
         said = f"planned: {_amounts(wish)} on {wish.host}"
-        made = Reservation(id=new_id("rsv"), wish=wish, slots=slots, created=now, changed=now, said=said)
+        made = Reservation(id=new_id("rsv"), wish=wish, slots=slots, created=now, changed=now, said=said, approved=_approver(wish))
         self._store.save(made)
         return made
+
+    def explained(self, planned: Reservation, now: float) -> Reservation:
+        """A new one with what stands in its way, if its window is open."""
+        with suppress(CloudError):  # whoever goes on with it will tell
+            self._go_on(planned, now)
+        return self._store.find(planned.id)
+
+    def approve(self, wanted: str, by: str, now: float) -> Reservation:
+        """A person wants it held in mode advise, too: at once if its window is open. Raises Invalid for one that is over, CloudError."""
+        with self.holding.alone(wanted):
+            planned = self._store.find(wanted)
+            if not planned.wanted:
+                raise Invalid(f"reservation {planned.id} is {planned.state.value}: nothing is left to approve; make another one")
+            approved = replace(planned, approved=planned.approved or by)
+            self._store.save(approved)
+        if error := self._go_on(approved, now):
+            raise error
+        return self._store.find(wanted)
 
     def hold(self, wish: ReservationWish, now: float) -> Reservation:
         """Held in Placement when it returns; asked again by the same migration, it is the same reservation.
@@ -114,10 +134,15 @@ class Reservations:
         with self.holding.alone(wanted):
             planned = self._store.find(wanted)
             if not planned.owed and planned.state is State.PLANNED:
-                host = self.targets.ready(planned.wish.host, now)
+                host = self._ready(planned, now)
                 self._store.save(replace(planned, provider=host.provider))
                 return self.holding.happen(wanted, Event(kind=Happened.DUE), now)
             return self.holding.happen(wanted, Event(kind=Happened.TICK), now)
+
+    def _ready(self, reservation: Reservation, now: float) -> CloudHost:
+        """As ``Targets.ready``, on the word of who approved it."""
+        with on_a_persons_word(bool(reservation.approved)):
+            return self.targets.ready(reservation.wish.host, now)
 
     def release(self, wanted: str, why: str, now: float) -> Reservation:
         """Give it back, and lift our lock if one was left for it. Done twice, it does nothing.
@@ -219,11 +244,18 @@ class Reservations:
         if not self._due(reservation, places, now):
             return None
         try:
-            self.targets.ready(wish.host, now)
+            self._ready(reservation, now)
         except CloudError as e:
-            self._say(reservation, f"planned: would hold {_amounts(wish)} on {wish.host} now; {e}")
+            self._say(reservation, f"planned: would hold {_amounts(wish)} on {wish.host} now; {e}{self._remedy(reservation)}")
             return None
         return self._begun(reservation, now)
+
+    def _remedy(self, reservation: Reservation) -> str:
+        """What a person can do, if it is only a person's word that is missing."""
+        host = reservation.wish.host
+        with on_a_persons_word():
+            approvable = not self._may(host)
+        return f"; to hold it all the same: foreshape reservation approve {reservation.id}" if approvable and self._may(host) else ""
 
     def _due(self, reservation: Reservation, places: set[Place], now: float) -> bool:
         opens = reservation.wish.starts - self._terms.lead_s
@@ -261,7 +293,7 @@ class Reservations:
             planned = self._store.find(wanted)
             if not planned.wanted:
                 return None
-            mine = replace(planned, wish=wish)
+            mine = replace(planned, wish=wish, approved=planned.approved or _approver(wish))
             self._store.save(mine)
             return mine
 
@@ -292,6 +324,10 @@ def check(wish: ReservationWish, now: float) -> None:
         raise Invalid(f"until: it ends in the future, within {MOST_S / 86400:.0f} days")
     if not wish.starts < wish.until:  # also where one is no number
         raise Invalid("starts: it begins before it ends")
+
+
+def _approver(wish: ReservationWish) -> str:
+    return wish.owner if has_a_persons_word() else ""
 
 
 def _unknown(left: Reservation, error: CloudError | None) -> CloudError:

@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from foreshape_controller.errors import CloudError, Gone, Temporary
+from foreshape_controller.loops.acting import on_a_persons_word
 from foreshape_controller.loops.holding import Holding
 from foreshape_controller.loops.reserve_door import Door, May, ReservationStore, Watch
 from foreshape_controller.model.cloud import RESERVATION, Allocation, Resources
@@ -88,7 +89,9 @@ class Auditor:
                 run.in_order += 1
                 return
             event = Event(kind=Happened.PUT if right else Happened.MISSING, consumer=slot.consumer, text=_what(current, found))
-            after, error = self._holding.happen(current.id, event, now, takes=not self._may(current.wish.host))
+            with on_a_persons_word(bool(current.approved)):
+                takes = not self._may(current.wish.host)
+            after, error = self._holding.happen(current.id, event, now, takes=takes)
             run.count(after, slot, error)
 
     # -- ours, and nobody's

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from foreshape_controller.decide.ground import claim_of
 from foreshape_controller.decide.target import Guest, unholdable
 from foreshape_controller.errors import Gone, Invalid, NoRoom, NotFound
+from foreshape_controller.loops.acting import on_a_persons_word
 from foreshape_controller.loops.reserve import Reservations, check, held
 from foreshape_controller.model.cloud import DISK, MEMORY, VCPU, CloudFlavor
 from foreshape_controller.model.reservation import Reservation, ReservationRequest, ReservationWish
@@ -24,7 +25,10 @@ class Requests:
         self._reservations, self._flavor, self._may, self._lead_s = reservations, flavor, may, lead_s
 
     def create(self, asked: ReservationRequest, now: float) -> Reservation:
-        """Held, or planned where its window is not open yet or we may not act. Raises Invalid, NotFound, CloudError."""
+        """Held, or planned where its window is not open yet or we may not act: with its approval we may in advise, too.
+
+        Raises Invalid, NotFound, CloudError.
+        """
         starts, until = _window(asked, now)
         resources, specs = self._amounts(asked)
         soon = starts - self._lead_s <= now
@@ -41,9 +45,11 @@ class Requests:
         check(draft, now)
         host = self._place(asked.host, guest, now, room=soon)
         wish = replace(draft, host=host)
-        if soon and not self._may(host):
-            return self._reservations.hold(wish, now)
-        return self._reservations.plan(wish, now)
+        with on_a_persons_word(asked.approve):
+            if soon and not self._may(host):
+                return self._reservations.hold(wish, now)
+            planned = self._reservations.plan(wish, now)
+        return self._reservations.explained(planned, now)
 
     def _amounts(self, asked: ReservationRequest) -> tuple[Mapping[str, int], Mapping[str, str]]:
         given = {VCPU: asked.vcpus, MEMORY: asked.ram, DISK: asked.disk}

@@ -91,6 +91,8 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """When its state changed last."""
     said: str = ""
     """Why it is as it is: one sentence."""
+    approved: str = ""
+    """Who wants it held in mode advise, too; empty: the mode alone decides."""
 
     @property
     def owed(self) -> bool:
@@ -238,6 +240,14 @@ class ReservationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     for_s: float | None = None
     until: float | None = None
     reason: str
+    approve: bool = False
+    """Hold it in mode advise, too."""
+    by: str = ""
+
+
+class ReservationApproval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``POST /v1/reservations/ID/approve``."""
+
     by: str = ""
 
 
@@ -261,6 +271,8 @@ class ReservationAnswer(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     changed: float
     said: str
+    approved: str = ""
+    """Who wants it held in mode advise, too."""
     consumers: tuple[str, ...] = ()
     writes: tuple[Write, ...] = ()
     """The newest lines of its journal; only where one reservation is shown."""
