@@ -237,6 +237,27 @@ def test_a_drain_disables_the_service_and_undrain_enables_it_unless_somebody_els
     assert not host.enabled
 
 
+@pytest.mark.parametrize("reason", ["its disk is broken", ""])
+def test_a_host_that_somebody_disabled_before_its_drain_keeps_his_reason_and_stays_disabled(world: MoveWorld, reason: str) -> None:
+    host = world.emulator.nova.hosts["node01"]
+    world.cloud.nova.disable(host.service, reason)
+    drained(world, disable=True)
+    world.round(60.0)
+    assert host.why == reason
+    world.moves.draining.end("node01", "", world.at)
+    world.round(60.0)
+    assert not host.enabled
+
+
+def test_a_drain_does_not_open_what_was_closed_anew_since_the_cloud_was_read(world: MoveWorld) -> None:
+    host = world.emulator.nova.hosts["node01"]
+    drained(world, disable=True)
+    world.look()
+    host.why = ""  # an operator's own 'disable', which gives no reason
+    world.moves.draining.end("node01", "", world.at)
+    assert not host.enabled
+
+
 def test_a_drain_whose_disabling_nova_did_not_hear_is_made_good_for(world: MoveWorld) -> None:
     host = world.emulator.nova.hosts["node01"]
     world.fails("PUT /os-services", "status", status=503, times=4)

@@ -1,7 +1,8 @@
 """Draining hosts by command: closed as a target at once, emptied by the coordinator, opened again by ``undrain``.
 
-A nova-compute that is disabled for it carries the drain's id as its reason: it is enabled again only where that reason still stands, and
-whoever dies between writing down and asking Nova is made good for by the next round.
+A nova-compute that is disabled for it carries the drain's id as its reason: it is enabled again only where that reason still stands in Nova
+at that moment, and whoever dies between writing down and asking Nova is made good for by the next round. One that somebody disabled before
+us keeps that reason, and stays disabled.
 """
 
 from collections.abc import Callable
@@ -39,8 +40,20 @@ class Drains(Protocol):
     def save(self, drain: Drain) -> Drain: ...
 
 
+class Service(Protocol):
+    """A nova-compute, as Nova has it now."""
+
+    @property
+    def enabled(self) -> bool: ...
+
+    @property
+    def disabled_why(self) -> str: ...
+
+
 class Services(Protocol):
     """The part of Nova that closes hosts to the scheduler."""
+
+    def find_service(self, host: str) -> Service: ...
 
     def disable(self, service: str, why: str) -> None: ...
 
@@ -119,19 +132,24 @@ class Draining:
                 self._opened(drain)
 
     def _closed(self, drain: Drain) -> None:
+        """Only where nobody else closed it before: his reason would be lost, and ours would open it again."""
         try:
-            self._nova.disable(drain.service, marker(drain))
+            found = self._nova.find_service(drain.host)
+            if found.enabled:
+                self._nova.disable(drain.service, marker(drain))
+            elif found.disabled_why != marker(drain):
+                _log.info("disabled by somebody else already", host=drain.host, reason=found.disabled_why)
         except CloudError as e:
             _log.warning("not disabled yet", host=drain.host, reason=str(e))
 
     def _opened(self, drain: Drain) -> None:
-        """Only where nobody else gave a reason since. The view may be older than our own disabling."""
-        host = self._cloud().hosts.get(drain.host)
-        if host is not None and host.disabled_why not in ("", marker(drain)):
-            _log.info("left disabled: somebody else's reason stands", host=drain.host, reason=host.disabled_why)
-            return
+        """Only what we closed, and nobody else gave a reason for since."""
         try:
-            self._nova.enable(drain.service)
+            found = self._nova.find_service(drain.host)
+            if not found.enabled and found.disabled_why == marker(drain):
+                self._nova.enable(drain.service)
+            elif not found.enabled:
+                _log.info("left disabled: somebody else's reason stands", host=drain.host, reason=found.disabled_why)
         except CloudError as e:
             _log.warning("not enabled yet", host=drain.host, reason=str(e))
 
