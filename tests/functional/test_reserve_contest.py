@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from emulated_problem import Problem
-from foreshape_controller.errors import CloudError, NoRoom
+from foreshape_controller.errors import CloudError, NoRoom, Permanent
 from foreshape_controller.model.cloud import LOCKED_OUT
 from foreshape_controller.model.moving import Goal, Proposal
 from foreshape_controller.model.reservation import State
@@ -103,6 +103,18 @@ def test_two_hand_overs_to_one_host_share_its_lock(here: World) -> None:
     assert here.asked("placement PUT /resource_providers/") == 2
     told = [w.what for w in here.store.reservations.writes() if w.subject == LOCKED_OUT]
     assert told == ["unlock", "lock"]
+
+
+def test_nobody_is_told_to_come_to_a_host_that_was_disabled_since_the_cloud_was_read(here: World) -> None:
+    held, ordered = here.hold(), []
+    service = here.emulator.nova.hosts["node02"].service
+    here.cloud.nova.disable(service, "its disk is broken")
+    with pytest.raises(Permanent, match="disabled in Nova meanwhile"):
+        here.reservations.hand_over(held.id, lambda: ordered.append(1), here.at, force=True)
+    assert not ordered
+    assert here.reservations.find(held.id).state is State.HELD
+    assert here.store.reservations.locks() == {}
+    assert here.locked(), "that trait is Nova's"
 
 
 def test_an_audit_in_the_middle_of_a_hand_over_leaves_it_alone(here: World) -> None:

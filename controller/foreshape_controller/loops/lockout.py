@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import structlog
 from msgspec.structs import replace
 
-from foreshape_controller.errors import CloudError, Gone
+from foreshape_controller.errors import CloudError, Gone, Permanent
 from foreshape_controller.loops.holding import Keyed
 from foreshape_controller.loops.reserve_door import Door, ReservationStore
 from foreshape_controller.model.cloud import LOCKED_OUT, CloudView
@@ -101,7 +101,10 @@ class Lockout:
                 _log.warning("lock stays for now", host=lock.host, reason=str(e), does="the next run lifts it")
 
     def _set(self, reservation: Reservation, now: float) -> None:
+        """A forced order goes where Nova's own scheduler would not: whoever closed the host since the last reading is heard here."""
         provider, host = reservation.provider, reservation.wish.host
+        if self._disabled(host):
+            raise Permanent(f"{host} was disabled in Nova meanwhile: nobody is told to come")
         had, _ = self._placement.traits(provider)
         if LOCKED_OUT in had:
             return  # not ours, or noted already
