@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.loops.guard import Guard, GuardTerms
 from foreshape_controller.loops.migrate import leased
-from foreshape_controller.model.migration import State
-from foreshape_controller.model.moving import DrainRequest, Goal
+from foreshape_controller.model.migration import Migration, State
+from foreshape_controller.model.moving import DrainRequest, Goal, Moving
 from foreshape_wire.order import Mode, Origin
 from foreshape_wire.quantity import Cores
 from move_support import MoveWorld, moving
@@ -282,6 +283,18 @@ def test_a_drain_that_makes_no_sense_is_refused(world: MoveWorld, host: str, ask
     with pytest.raises((Invalid, NotFound), match=word):
         drained(world, host, **asked)
     assert not world.store.migrating.drains.open()
+
+
+def test_what_a_person_withdraws_at_the_last_moment_does_not_become_a_migration(world: MoveWorld) -> None:
+    (server,) = servers(world, 1)
+    kept, wanted = world.store.migrating, world.propose(server, "node02")
+    proposal = kept.proposals.find(wanted)
+    migration = Migration(id=wanted, server=server, source="node01", target="node02", reason="a test", created=world.at, limit_s=60.0)
+    row = Moving(migration=migration, goal=proposal.goal, by="ann", cause="c")
+    kept.proposals.withdraw(wanted, "not today")
+    assert not kept.moves.add(row, world.at, taken=replace(proposal, state="taken"))
+    assert kept.proposals.find(wanted).state == "withdrawn"
+    assert not kept.moves.open()
 
 
 # -- the lease, and the shape

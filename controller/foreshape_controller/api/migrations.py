@@ -39,6 +39,7 @@ REASON_MOST = 500
 @get("/migrations", sync_to_thread=True)
 def migrations(services: NamedDependency[Services], all: FromQuery[bool] = False) -> list[Answer]:  # noqa: A002  the query's own word
     """Proposals and migrations, those that wait and are under way first; with ``all=true`` then those of a week."""
+    _moving(services)
     since = services.clock() - KEPT_S if all else float("inf")
     kept = services.store.migrating
     found = [*map(proposed, kept.proposals.list(since)), *map(answer, kept.moves.list(since))]
@@ -48,6 +49,7 @@ def migrations(services: NamedDependency[Services], all: FromQuery[bool] = False
 @get("/migrations/{wanted:str}", sync_to_thread=True)
 def show(services: NamedDependency[Services], wanted: FromPath[str]) -> ShowAnswer:
     """One migration with its history; a proposal has none yet."""
+    _moving(services)
     return _shown(services, wanted)
 
 
@@ -58,7 +60,8 @@ def cancel(services: NamedDependency[Services], wanted: FromPath[str], data: JSO
     try:
         kept.moves.ask_cancel(wanted, why, services.clock())
     except NotFound:
-        kept.proposals.withdraw(wanted, why)
+        if kept.proposals.withdraw(wanted, why).state == "taken":  # between the two
+            kept.moves.ask_cancel(wanted, why, services.clock())
     return _shown(services, wanted)
 
 

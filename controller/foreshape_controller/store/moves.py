@@ -68,9 +68,13 @@ class Moves:
     # -- writing
 
     def add(self, new: Moving, now: float, *, taken: Proposal | None = None) -> bool:
-        """Keep a new migration and what became of its proposal, together. False: the server has an open one already."""
+        """Keep a new migration and what became of its proposal, together. False: the server has an open one already, or somebody
+        withdrew the proposal meanwhile.
+        """
         try:
             with self._db.write() as conn:
+                if taken is not None and not asked.waits(conn, taken.id):
+                    return False
                 conn.execute(insert(migrations), _columns(new))
                 _note(conn, new, now, "made", f"{new.goal.value}, {new.by}: {new.migration.reason}")
                 if taken is not None:

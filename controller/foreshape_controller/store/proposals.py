@@ -21,6 +21,12 @@ def write(conn: Connection, db: Database, changed: Sequence[Proposal]) -> None:
     db.upsert(proposals, ["id"]).run(conn, [(p.id, p.server, p.state, p.made, _json.encode(p)) for p in changed])
 
 
+def waits(conn: Connection, wanted: str) -> bool:
+    """Whether it still waits, inside a transaction of somebody else: nobody changes it before that ends."""
+    state = conn.execute(select(proposals.c.state).where(proposals.c.id == wanted).with_for_update()).scalar()
+    return state in WAITING
+
+
 class Proposals:
     """``put`` for the coordinator, ``approve`` and ``withdraw`` for people."""
 
@@ -41,7 +47,7 @@ class Proposals:
         with self._db.read() as conn:
             data = conn.execute(select(proposals.c.data).where(proposals.c.id == wanted)).scalar()
         if data is None:
-            raise NotFound(f"there is no proposal {wanted[:80]!r}: see 'foreshape migration list'")
+            raise NotFound(f"there is no proposal or migration {wanted[:80]!r}: see 'foreshape migration list'")
         return _row.decode(data)
 
     def put(self, changed: Sequence[Proposal]) -> None:
@@ -61,10 +67,12 @@ class Proposals:
 
     def withdraw(self, wanted: str, why: str) -> Proposal:
         """One that waits does no more; another stays as it is. Raises NotFound."""
-        found = self.find(wanted)
-        if found.state in WAITING:
-            found = msgspec.structs.replace(found, state="withdrawn", why=why)
-            with self._db.write() as conn:
+        self.find(wanted)
+        with self._db.write() as conn:
+            waiting = waits(conn, wanted)
+            found = _row.decode(conn.execute(select(proposals.c.data).where(proposals.c.id == wanted)).scalar_one())
+            if waiting:
+                found = msgspec.structs.replace(found, state="withdrawn", why=why)
                 write(conn, self._db, [found])
         return found
 
