@@ -86,6 +86,8 @@ def told(said: Any) -> Any:
 def test_a_drain_is_planned_reviewed_approved_carried_out_and_ended(world: World, ask: Operator) -> None:
     plan = ask("migration", "plan", "--drain", "node01", "-f", "json")
     assert {m["name"] for m in told(plan)} == {"web-1", "web-2"}
+    assert "mig-" not in (looked := ask("migration", "plan", "--drain", "node01")).out, "there is nothing to approve"
+    assert "--propose" in looked.out
     assert not world.program.store.migrating.proposals.waiting(), "a plan writes nothing"
     drain = told(ask("host", "drain", "node01", "--reason", "new memory", "--in", "2h", "-f", "json"))
     assert (drain["state"], drain["left"], drain["until"]) == ("emptying", 2, world.at + 7200)
@@ -137,16 +139,17 @@ def test_consolidating_is_planned_for_the_largest_flavor(world: World, ask: Oper
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("migration", "show", "mig-none"), "no proposal 'mig-none'"),
-        (("migration", "cancel", "mig-none"), "no proposal 'mig-none'"),
-        (("migration", "approve", "mig-none"), "no proposal 'mig-none'"),
+        (("migration", "show", "mig-none"), "no proposal or migration 'mig-none'"),
+        (("migration", "cancel", "mig-none"), "no proposal or migration 'mig-none'"),
+        (("migration", "approve", "mig-none"), "no proposal or migration 'mig-none'"),
         (("migration", "approve"), "name proposals, or say --all"),
         (("migration", "propose", "web-9", "--reason", "x"), "no server 'web-9'"),
         (("migration", "propose", "web-1", "--to", "node09", "--reason", "x"), "no host 'node09'"),
-        (("migration", "propose", "web-1", "--to", "node01", "--reason", "x"), "node01 cannot take it: it is its own"),
+        (("migration", "propose", "web-1", "--to", "node01", "--reason", "x"), "is on node01 already"),
         (("migration", "propose", "web-1", "--reason", " "), "reason: say why"),
         (("migration", "plan", "--drain", "node09"), "no host 'node09'"),
         (("migration", "plan", "--consolidate", "--flavor", "giant"), "no server has flavor 'giant'"),
+        (("migration", "plan", "--flavor", "m1.small"), "goes with --consolidate"),
         (("host", "drain", "node09", "--reason", "x"), "no host 'node09'"),
         (("host", "drain", "node01", "--reason", ""), "reason: say why"),
         (("host", "undrain", "node01"), "'node01' is not being drained"),
@@ -164,8 +167,8 @@ def test_without_a_cloud_it_says_what_to_configure(tmp_path: Path, capsys: pytes
     token.write_text(program.admin_token)
     with Serving(program, 0) as served:
         ask = Operator(capsys, ("--url", served.url, "--token-file", token))
-        refused = ask("host", "drain", "node01", "--reason", "x")
-        assert refused.code == 1
-        assert "[cloud] enabled" in refused.err
-        assert ask("migration", "list").code == 0
+        for words in (("host", "drain", "node01", "--reason", "x"), ("migration", "list"), ("migration", "show", "mig-none")):
+            refused = ask(*words)
+            assert refused.code == 1
+            assert "[cloud] enabled" in refused.err
     program.store.close()

@@ -64,7 +64,7 @@ def _cloud(a: Row) -> Iterator[str]:
     yield (
         f"NOTHING IS RESERVED OR MIGRATED: {a['why_not']}"
         if a["why_not"]
-        else "nothing forbids reservations and migrations, where the mode is act"
+        else "read well enough for reservations and migrations, where the mode is act or somebody approves them"
     )
     if a["why_not_sizes"]:
         yield f"NOBODY IS SHRUNK, or grown beyond what was sold: {a['why_not_sizes']}"

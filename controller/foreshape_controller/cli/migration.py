@@ -18,9 +18,7 @@ def _state(row: Row) -> str:
     return f"{row['kind']} {row['state']}" if row["kind"] == "proposal" else str(row["state"])
 
 
-COLUMNS: Columns = (
-    ("Id", lambda r: r["id"]),
-    ("State", _state),
+PLANNED: Columns = (
     ("Server", lambda r: r["name"] or r["server"]),
     ("From", lambda r: r["source"]),
     ("To", lambda r: r["target"]),
@@ -29,6 +27,7 @@ COLUMNS: Columns = (
     ("Takes", _took),
     ("What", lambda r: r["said"] or r["reason"]),
 )
+COLUMNS: Columns = (("Id", lambda r: r["id"]), ("State", _state), *PLANNED)
 ALL_COLUMNS: Columns = (
     *COLUMNS,
     ("Server id", lambda r: r["server"]),
@@ -150,11 +149,15 @@ class MigrationPropose(ShowView):
         return self.app.client.post("/v1/migrations/propose", body)
 
 
+_KEPT = "Proposed: 'foreshape migration list' has their ids, 'foreshape migration approve' has them carried out."
+_NOT_KEPT = "Only looked at: nothing of it is kept. With --propose these moves become proposals, which can be approved."
+
+
 class MigrationPlan(ListView):
     """Plan moves for open needs, for emptying a host or for making room: what would move, what not and why."""
 
     nothing = "Nothing would move."
-    columns = COLUMNS
+    columns = PLANNED
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
         parser: ArgumentParser = super().get_parser(prog_name)
@@ -166,6 +169,8 @@ class MigrationPlan(ListView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
+        if parsed.flavor and not parsed.consolidate:
+            raise UsageError("--flavor says what to make room for: it goes with --consolidate")
         goal = "drain" if parsed.drain else "consolidate" if parsed.consolidate else "need"
         body = {"goal": goal, "host": parsed.drain, "flavor": parsed.flavor, "propose": parsed.propose}
         made = self.app.client.post("/v1/migrations/plan", body)
@@ -174,6 +179,8 @@ class MigrationPlan(ListView):
                 self.app.stdout.write(f"{note}\n")
             for kept in made["kept"][:50]:
                 self.app.stdout.write(f"stays: {kept['name']}: {kept['reason']}\n")
+            if made["moves"]:
+                self.app.stdout.write(f"{_KEPT if parsed.propose else _NOT_KEPT}\n")
         return made["moves"]
 
 

@@ -107,6 +107,7 @@ def _named(parser: Any) -> ArgumentParser:
 class PoolList(ListView):
     """List pools of shadow VMs."""
 
+    nothing = "There are no pools."
     columns = COLUMNS
 
     def ask(self, parsed: Namespace) -> Any:  # noqa: ARG002 - the list takes no arguments

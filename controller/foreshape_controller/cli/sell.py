@@ -43,7 +43,7 @@ def _moves(rows: list[Row]) -> str:
 class SellList(ListView):
     """List what hosts are sold at: their allocation ratios, what these were, what they would be, and why."""
 
-    nothing = "No host was looked at yet."
+    nothing = "No host was looked at yet. [sell] enabled, in controller.conf, has to be true."
     columns = COLUMNS
 
     def ask(self, parsed: Namespace) -> Any:  # noqa: ARG002 - the list takes no arguments

@@ -123,6 +123,8 @@ class Proposing:
         cloud = around.facts.cloud
         if server not in cloud.servers:
             raise NotFound(f"there is no server {server[:80]!r} in Nova")
+        if target and target == cloud.servers[server].host:
+            raise Invalid(f"server {server} is on {target} already")
         if target and target not in cloud.hosts:
             raise NotFound(f"there is no host {target[:80]!r} in Nova: see 'openstack compute service list'")
         ground = around.ground(around.pending(), resting=False)
@@ -193,7 +195,7 @@ def largest(around: Surroundings, wanted: str = "") -> Numbers:
     """The flavor to make room for: the named one, else the largest that is in use. Raises NotFound."""
     sold: dict[str, CloudFlavor] = {s.flavor.name: s.flavor for s in around.facts.cloud.servers.values()}
     if wanted and wanted not in sold:
-        raise NotFound(f"no server has flavor {wanted[:80]!r}: one of {', '.join(sorted(sold)[:10]) or 'none'}")
+        raise NotFound(f"no server has flavor {wanted[:80]!r}: those that are in use are {', '.join(sorted(sold)[:10]) or 'none'}")
     chosen = sold.get(wanted) or max(sold.values(), key=lambda f: (f.vcpus, f.ram, f.name), default=None)
     return np.array([chosen.vcpus, chosen.ram, chosen.disk] if chosen else [0, 0, 0], np.float64)
 
