@@ -69,6 +69,7 @@ def test_what_a_killed_bed_left_is_all_taken_away_by_its_name(left: Cloud) -> No
 
 def test_a_part_can_be_killed_with_all_it_forked_and_started_again(left: Cloud) -> None:
     before = group_of(left.folder / "rabbit").members()
+    assert before
     left.kill("rabbit")
     assert not any(start_tick(pid) for pid in before)
     began = time.monotonic()
