@@ -1,6 +1,7 @@
 """What goes wrong with migrations: lost answers, hosts that die, people who act at the same time. Nothing is done twice or left."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,24 @@ def test_an_order_that_nova_may_have_taken_and_did_not_is_given_up_after_a_while
     assert "Nova knows of no such migration" in said
     assert (world.orders(server), world.moved(server)) == (1, 0)
     assert world.host_of(server) == "node01"
+
+
+def test_nova_has_as_long_to_know_an_order_whose_place_took_long_to_be_handed_over(
+    world: MoveWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, slow = placed(world), count(0.0, 100.0)
+    world.propose(server, "node02")
+    world.fails(ACTION, "status", status=500)
+    monkeypatch.setattr(world.coordinator._p.carrier, "_clock", lambda: next(slow))
+    while not world.orders(server):
+        world.round()
+    begun = world.at
+    (row,) = world.store.migrating.moves.open()
+    assert row.migration.ordered_at == begun + 100.0
+    world.round(150.0)
+    assert [r.migration.state for r in world.store.migrating.moves.open()] == [State.ORDERED], "the order itself is 50 s old"
+    assert ended(world, seconds=80.0)[0] is State.COMPENSATED
+    assert world.orders(server) == 1
 
 
 @pytest.mark.parametrize(("status", "word"), [(503, "503"), (409, "409"), (403, "403"), (404, "404")])

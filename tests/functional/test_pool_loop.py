@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -427,3 +428,20 @@ def test_who_waits_costs_no_request_of_its_own(w: World) -> None:
     for _ in range(5):
         w.later()
     assert w.asked("compute GET /servers/") - before == w.asked("compute GET /servers/detail") - detail
+
+
+def test_one_odd_pool_does_not_stop_the_others(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    w.pool(name="odd")
+    w.pool()
+    whole = w.work._decide
+
+    def decide(pool: Any, *about: Any) -> Any:
+        if pool.name == "odd":
+            raise ValueError("a number that is none")
+        return whole(pool, *about)
+
+    monkeypatch.setattr(w.work, "_decide", decide)
+    w.warm()
+    told = w.store.pools.decided(w.store.pools.find("odd").id)
+    assert told is not None
+    assert "a number that is none" in told.not_done

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from emulated_problem import Problem
 from foreshape_controller.errors import CloudError, NoRoom, Permanent
@@ -187,6 +188,13 @@ def test_a_proposal_with_a_deadline_has_its_room_held_shortly_before(here: World
     assert here.ours() == {}
     here.work.foreseen.run_once(here.at)
     assert ours_of(here) == []
+
+
+def test_a_proposal_too_far_ahead_to_be_held_does_not_stop_the_others(here: World, server: str) -> None:
+    far = replace(proposal(here, server, here.at + 400 * 86400.0), id="mig-0")
+    here.store.migrating.proposals.put([far, proposal(here, server, here.at + 3600)])
+    here.work.foreseen.run_once(here.at)
+    assert ours_of(here) == [("need:mig-1", "planned")]
 
 
 def test_the_migration_takes_over_what_was_held_for_it(here: World, server: str) -> None:

@@ -4,6 +4,7 @@ The order of every step: the new state and what is about to be done are in the s
 So whoever takes over after a kill finds what may have happened, asks, and never orders twice.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from foreshape_controller.model.migration import Do, Event, Happened, Instructio
 from foreshape_controller.model.moving import Moving, Shape
 
 _log = structlog.get_logger("foreshape.migrate")
+
+LATE_S = 1.0
+"""An order so much later than it was written down is dated anew."""
 
 
 class Rooms(Protocol):
@@ -81,8 +85,9 @@ class Hands:
 class Carrier:
     """``advance`` is all. Holds nothing between two calls."""
 
-    def __init__(self, hands: Hands) -> None:
-        self._h = hands
+    def __init__(self, hands: Hands, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock``: monotonic; it tells only how long a place took to be handed over."""
+        self._h, self._clock = hands, clock
 
     def advance(self, row: Moving, now: float, *, happened: Iterable[Event], may_go: Callable[[Moving], Stop | None]) -> Moving:
         """Take events, and everything that follows from them now. ``may_go``: what stands in the order's way."""
@@ -185,7 +190,7 @@ class Carrier:
 
     def _order(self, row: Moving, now: float) -> tuple[Moving, list[Event]]:
         """The one and only order. What Nova said of it counts, whatever became of the lock around it."""
-        m, order = row.migration, _Order(self._h.nova, row)
+        m, order = row.migration, _Order(self._h.nova, row, self._clock)
         self._h.rows.save(row, now, "order", f"live-migrate to {m.target}; undo: abort, or migrate back to {m.source}")
         try:
             self._h.rooms.hand_over(row, order, now)
@@ -195,9 +200,19 @@ class Carrier:
             self._h.rows.save(row, now, "trouble", str(e))
         if order.refused:
             return row, [Event(Happened.REFUSED, text=order.refused)]
+        row = self._dated(row, order.waited_s, now)
         if order.unknown:
             self._h.rows.save(row, now, "unknown", order.unknown)
         return row, []
+
+    def _dated(self, row: Moving, waited_s: float, now: float) -> Moving:
+        """Ordered as late as it really was: until when Nova must know it counts from there."""
+        m = row.migration
+        if waited_s < LATE_S or m.ordered_at is None:
+            return row
+        row = replace(row, migration=replace(m, ordered_at=m.ordered_at + waited_s))
+        self._h.rows.save(row, now, "late", f"ordered {waited_s:.0f} s later: the place took so long to be handed over")
+        return row
 
     def _watch(self, row: Moving, now: float) -> tuple[Moving, list[Event]]:
         seen, found = self._h.witness.look(row, now)
@@ -237,9 +252,10 @@ def _told(event: Event, said: str) -> str:
 class _Order:
     """The call to Nova, and what is known of it afterwards."""
 
-    def __init__(self, nova: Orders, row: Moving) -> None:
-        self._nova, self._m = nova, row.migration
-        self.asked = False
+    def __init__(self, nova: Orders, row: Moving, clock: Callable[[], float]) -> None:
+        self._nova, self._m, self._clock = nova, row.migration, clock
+        self._made = clock()
+        self.asked, self.waited_s = False, 0.0
         self.refused = ""
         """Surely not taken."""
         self.unknown = ""
@@ -247,7 +263,7 @@ class _Order:
 
     def __call__(self) -> None:
         """Raises what Nova says: who handed the place over wants to know, too."""
-        self.asked = True
+        self.asked, self.waited_s = True, self._clock() - self._made
         try:
             self._nova.live_migrate(self._m.server, self._m.target, force=True)
         except Temporary as e:

@@ -19,7 +19,7 @@ PAST_S = 2 * 86400.0
 
 
 class Gathering:
-    """Called with the time. Safe from one thread at a time."""
+    """Called with the time. Safe from any thread: the coordinator's, and those of people's questions."""
 
     def __init__(  # noqa: PLR0913  each is asked for something else
         self,
@@ -67,19 +67,21 @@ class Gathering:
 
     def _of_agents(self, now: float) -> tuple[ClusterView, Mapping[str, float]]:
         """What agents report, and the weights of the servers' tiers."""
-        if self._agents is None or not 0 <= now - self._agents[0].at < AGENTS_S:
+        known = self._agents  # another thread may replace it meanwhile
+        if known is None or not 0 <= now - known[0].at < AGENTS_S:
             view: ClusterView = self._store.inventory.view(now)
             policy = self._tiers()
             tiers = {str(s.id): policy.of(s) for s in view.servers}
-            self._agents = view, {s: t.weight * t.criticality for s, t in tiers.items()}
-        return self._agents
+            known = self._agents = view, {s: t.weight * t.criticality for s, t in tiers.items()}
+        return known
 
     def _ground(self, facts: Facts) -> Ground:
         """Made anew when the cloud, the agents' view or the drains are others."""
         key = (facts.cloud, facts.agents, tuple(d.id for d in facts.drains))
-        if self._base is None or any(a is not b for a, b in zip(key[:2], self._base[0][:2], strict=True)) or key[2] != self._base[0][2]:
-            self._base = key, self._scout.ground(facts.cloud, facts.agents, terms_of(facts))
-        return self._base[1]
+        base = self._base
+        if base is None or any(a is not b for a, b in zip(key[:2], base[0][:2], strict=True)) or key[2] != base[0][2]:
+            base = self._base = key, self._scout.ground(facts.cloud, facts.agents, terms_of(facts))
+        return base[1]
 
 
 def _held(reservations: Iterable[Reservation]) -> dict[str, frozenset[str]]:

@@ -83,10 +83,18 @@ class PoolWork:
         if pools:
             seen = self.store.inventory.view(now)
             for pool in pools:
-                self.store.pools.decide(pool.id, self._looked_after(pool, seen, now))
+                self.store.pools.decide(pool.id, self._carefully(pool, seen, now))
         if now - self._swept_at >= self.terms.sweep_every_s:
             self._swept_at = now
             self.sweep(now)
+
+    def _carefully(self, pool: Pool, seen: ClusterView, now: float) -> Decided:
+        """One odd pool never stops the others."""
+        try:
+            return self._looked_after(pool, seen, now)
+        except Exception as e:  # noqa: BLE001  the log has everything, and its report says so
+            _log.error("pool passed over", pool=pool.id, exc_info=e)
+            return Decided(at=now, wanted=0, why="it could not be looked after", not_done=repr(e), problems=(repr(e),))
 
     def _looked_after(self, pool: Pool, seen: ClusterView, now: float) -> Decided:
         try:

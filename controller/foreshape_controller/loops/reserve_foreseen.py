@@ -6,13 +6,17 @@ and one whose room was lost is planned for again as long as it stands.
 
 from collections.abc import Callable, Collection, Sequence
 
+import structlog
+
 from foreshape_controller.decide.ground import claim
-from foreshape_controller.errors import CloudError
+from foreshape_controller.errors import CloudError, Invalid
 from foreshape_controller.loops.reserve import Reservations
 from foreshape_controller.loops.reserve_door import Watch
 from foreshape_controller.model.cloud import CloudView
 from foreshape_controller.model.moving import Goal, Proposal
 from foreshape_controller.model.reservation import Reservation, ReservationWish
+
+_log = structlog.get_logger("foreshape.reservations")
 
 LASTS_S = 1800.0
 """Past the deadline: until then the move has begun, or is of no use."""
@@ -41,7 +45,14 @@ class Foreseen:
         self._give_back([r for r in mine if r.wish.owner not in wanted], now)
         for owner in wanted.keys() - {r.wish.owner for r in mine}:
             if wish := _wish(wanted[owner], view, now):
-                self._reservations.plan(wish, now)
+                self._plan(wish, now)
+
+    def _plan(self, wish: ReservationWish, now: float) -> None:
+        """One that makes no sense, such as a need in a year, never stops the others."""
+        try:
+            self._reservations.plan(wish, now)
+        except Invalid as e:
+            _log.error("no reservation for a proposal", proposal=wish.cause, server=wish.server, reason=str(e))
 
     def _give_back(self, unwanted: Sequence[Reservation], now: float) -> None:
         moving = self._moving() if unwanted else ()
