@@ -47,7 +47,7 @@ DRAIN: Columns = (
     ("Moving", lambda r: r["moving"]),
     ("Proposed", lambda r: r["proposed"]),
     ("Until", lambda r: "-" if r["until"] is None else moment(r["until"])),
-    ("Disabled in Nova", lambda r: "yes" if r["disabled"] else "no"),
+    ("Disables nova-compute", lambda r: "yes" if r["disabled"] else "no"),
     ("Reason", lambda r: r["reason"]),
     ("Cannot be moved", lambda r: "\n".join(f"{k['name']}: {k['reason']}" for k in r["kept"]) or "-"),
 )

@@ -7,8 +7,9 @@ from foreshape_controller.cli.view import MACHINE, Columns, ListView, ShowView, 
 
 FOLLOWS = {
     "observe": "Foreshape measures and forecasts; it decides nothing and changes nothing there.",
-    "advise": "Foreshape decides and explains; it changes nothing there. See: foreshape plan show",
-    "act": "From the next plan on, Foreshape resizes servers there, within their floor and ceiling. "
+    "advise": "Foreshape decides and explains; it changes nothing there but what somebody approves. See: foreshape plan show",
+    "act": "From the next plan on, Foreshape resizes servers there, within their floor and ceiling, "
+    "and does what it planned in the cloud, if one is configured: room held, servers migrated and booted ahead. "
     "Stop it with: foreshape stop --reason TEXT. A scope never goes further than the scopes above it.",
 }
 COLUMNS: Columns = (
