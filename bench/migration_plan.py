@@ -3,7 +3,7 @@
 python bench/migration_plan.py [--hosts 15 100 300 1000] [--rounds 3]      exits with 1 if a goal is missed
 
 Each host has 96 to 128 cores (sold four times) and 512 GiB; 10 servers per host in the smallest cloud, 30 in the others. One host in ten is
-made to run short. Goals (issue 5): 15 hosts and 150 servers in 0.5 s, 1,000 hosts and 30,000 servers in 5 s, all three plans together.
+made to run short. Goals: 15 hosts and 150 servers in 0.5 s, 1,000 hosts and 30,000 servers in 5 s, all three plans together.
 """
 
 import argparse

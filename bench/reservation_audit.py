@@ -3,7 +3,7 @@
 python bench/reservation_audit.py [--reservations 5000] [--hosts 100] [--broken 50]      exits with 1 if the goal is missed
 
 The audit sends at most [cloud] requests_per_second (20 by default), which is most of its time; the bare GETs go as fast as they are
-answered, one after the other over one kept connection, and nothing is looked for that the journal does not know. Goal (issue 5): 5,000
+answered, one after the other over one kept connection, and nothing is looked for that the journal does not know. Goal: 5,000
 reservations in 10 s, at our own pace. One audit finds ``--broken`` of them deleted and holds them again, the last one all in order.
 """
 
