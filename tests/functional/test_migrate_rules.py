@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.loops.guard import Guard, GuardTerms
 from foreshape_controller.loops.migrate import leased
+from foreshape_controller.model.brakes import Halt
 from foreshape_controller.model.migration import Migration, State
 from foreshape_controller.model.moving import DrainRequest, Goal, Moving
 from foreshape_wire.order import Mode, Origin
@@ -364,6 +365,25 @@ def test_a_shape_that_was_lost_on_the_way_is_applied_again_on_the_target(world: 
     world.store.journal.settle([outcome(row.applying, server=server, at=world.at, after=1.0)], world.at)
     world.shapes[server] = (1.0, 2048.0)
     assert world.rounds()[0].migration.state is State.SETTLED
+
+
+def test_a_halted_host_gets_no_order_for_a_shape_before_it_is_in_order_again(world: MoveWorld) -> None:
+    (server,) = servers(world, 1, vcpus=2, ram=2048)
+    shaped(world, server, 1.0)
+    world.propose(server, "node02")
+    world.round()
+    del world.shapes[server]
+    halt = Halt(scope="host:node02", kind="failures", state="open", since=world.at, until=world.at + 600, reason="orders fail")
+    world.store.halts.save([halt])
+    for _ in range(3):
+        world.round(2.0)
+    (row,) = world.store.migrating.moves.open()
+    assert (row.migration.state, row.applying) == (State.ARRIVED, "")
+    assert "host:node02 is halted: orders fail" in row.waits
+    world.store.halts.save([], [halt])
+    world.round(2.0)
+    (row,) = world.store.migrating.moves.open()
+    assert [o.order.order for o in world.store.journal.orders(server) if o.order.order == row.applying] == [row.applying]
 
 
 def reboots(world: MoveWorld, server: str) -> None:

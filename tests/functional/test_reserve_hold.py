@@ -135,3 +135,16 @@ def test_what_a_policy_forbids_stays_asked_for_and_the_error_says_where_to_look(
     here.emulator.faults.clear()
     here.later(30)
     assert len(here.ours()) == 1
+
+
+def test_reservations_that_placement_keeps_failing_on_are_in_nobodys_way(here: World) -> None:
+    stuck = [here.reservations.plan(here.wish(), here.at).slots[0].consumer for _ in range(3)]
+    here.fails(f"placement PUT /allocations/({'|'.join(stuck)})", times=999)
+    here.at += 1
+    held = here.hold(until=here.at + 120)
+    here.later(200)
+    here.later(1)
+    assert here.reservations.find(held.id).state is State.EXPIRED
+    here.emulator.faults.clear()
+    here.later(1)
+    assert set(here.ours()) == set(stuck)

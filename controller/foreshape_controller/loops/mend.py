@@ -100,6 +100,8 @@ class Kit:
     modes: Modes
     ttl_s: float = 300.0
     """How long an order to an agent holds."""
+    halted: Callable[[str, str], str] = lambda _host, _server: ""
+    """Why nothing is done now to a server on a host, whatever the mode; empty: it may be."""
 
 
 class Mend:
@@ -140,6 +142,8 @@ class Mend:
         """Why an operator has to look."""
         if not self._may(row, server.host):
             return "the mode forbids to repair it: 'openstack server set --state active' once its guest is seen to run"
+        if halted := self._k.halted(server.host, server.id):
+            return halted
         seen = self._k.sightings.of([server.id]).get(server.id)
         ordered = row.migration.ordered_at or row.migration.created
         if seen is None or seen.host != server.host or seen.at < max(ordered, now - FRESH_S):
@@ -169,6 +173,8 @@ class Mend:
             return row, _restored(f"order {row.applying} is {order.status}: the next plan takes it from here")
         if self._k.modes.effective(host, row.project, row.migration.server) is not Mode.ACT:
             return row, _restored("its shape is not as it was, and its mode is not act: left as it is")
+        if halted := self._k.halted(host, row.migration.server):
+            return self._waits(row, f"its shape is not as it was; {halted}", now), []
         return self._apply(row, host, wanted, (seen.cpu or 0.0, seen.memory or 0.0), now), []
 
     def _unseen(self, row: Moving, host: str, now: float) -> Result:

@@ -56,7 +56,8 @@ def migrations(  # noqa: PLR0913  each is a part of its own
     rule = Rule(full=s.full, gain=s.gain, worth=s.worth, out=max(4, s.out), into=max(4, s.into))
     proposing = Proposing(kept.proposals, kept.drains, rule, consolidates=s.consolidate)
     witness = Witness(nova, kept.sightings, kept.learnt)
-    mend = Mend(Kit(nova, kept.moves, kept.sightings, store.journal, store.modes, settings.plan.order_ttl_s))
+    halted = partial(_halted, store)
+    mend = Mend(Kit(nova, kept.moves, kept.sightings, store.journal, store.modes, settings.plan.order_ttl_s, halted))
     rooms = Rooms(reservations, lambda server: _groups(watch, server))
     carrier = Carrier(Hands(kept.moves, kept.sightings, nova, rooms, witness, mend))
     draining = Draining(kept.drains, nova, watch.view, store.modes)
@@ -75,6 +76,13 @@ def _groups(watch: CloudWatch, server: str) -> tuple[str, ...]:
     view = watch.view()
     found = view.servers.get(server) if view else None
     return found.groups if found else ()
+
+
+def _halted(store: Any, host: str, server: str) -> str:
+    """Why nothing is done to a server on a host now; a second balancer only holds back migrations."""
+    scopes = ("cloud", f"host:{host}", f"server:{server}")
+    found = next((h for h in store.halts.all() if h.active and h.kind != BALANCER and h.scope in scopes), None)
+    return f"{found.scope} is halted: {found.reason}" if found else ""
 
 
 def _held(store: Any, view: ClusterView, _now: float) -> dict[str, object]:

@@ -54,6 +54,8 @@ class Reservations:
         self._auditor = Auditor(store, door, self.holding, watch, may, terms.grace_s)
         self._auditing = Lock()
         self._audited_at = float("-inf")
+        self._failing: set[str] = set()
+        """Those that failed in the last run: they come last in the next one, so that they are in nobody's way."""
 
     # -- looking
 
@@ -211,13 +213,15 @@ class Reservations:
     def run_once(self, now: float) -> None:
         """Lift what locks were left, begin and end what is due, go on with what is open."""
         _, problems = self.lockout.lift_left(now)
-        failed = 0
-        for reservation in self._store.open():
+        failed, before, self._failing = 0, self._failing, set()
+        for reservation in sorted(self._store.open(), key=lambda r: r.id in before):
             try:
                 error = self._go_on(reservation, now)
             except CloudError as e:
                 error = e
             failed = failed + 1 if isinstance(error, Temporary) else 0
+            if failed:
+                self._failing.add(reservation.id)
             if error:
                 problems.append(f"{reservation.id} on {reservation.wish.host}: {error}")
             if failed == ENOUGH:
