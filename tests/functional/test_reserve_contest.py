@@ -13,9 +13,11 @@ from msgspec.structs import replace
 
 from emulated_problem import Problem
 from foreshape_controller.errors import CloudError, NoRoom, Permanent
+from foreshape_controller.loops.acting import on_a_persons_word
 from foreshape_controller.model.cloud import LOCKED_OUT
 from foreshape_controller.model.moving import Goal, Proposal
 from foreshape_controller.model.reservation import State
+from foreshape_wire.order import Mode
 from reserve_support import HOSTS, World, until, world
 
 pytestmark = pytest.mark.functional
@@ -206,6 +208,22 @@ def test_the_migration_takes_over_what_was_held_for_it(here: World, server: str)
     taken = here.hold(owner="migration:mig-1", server=server, resources=resources)
     assert (taken.id, taken.wish.owner, len(here.ours())) == (planned.id, "migration:mig-1", 1)
     assert here.hold(owner="migration:mig-1", server=server, resources=resources).id == taken.id
+
+
+def test_in_advise_what_was_planned_for_a_proposal_is_held_when_its_migration_was_approved(tmp_path: Path) -> None:
+    with world(tmp_path, Mode.ADVISE, plan_needs=True) as here:
+        server = here.emulator.boot("node01", vcpus=2, ram=2048)
+        here.look()
+        here.store.migrating.proposals.put([proposal(here, server, here.at)])
+        here.work.foreseen.run_once(here.at)
+        here.later(1)
+        assert (ours_of(here), here.ours()) == ([("need:mig-1", "planned")], {})
+        with on_a_persons_word():
+            here.hold(owner="migration:mig-1", server=server, resources={"VCPU": 2, "MEMORY_MB": 2048})
+        (consumer,) = here.ours()
+        here.cloud_loses(consumer)
+        here.later(600)
+        assert set(here.ours()) == {consumer}
 
 
 def test_a_proposal_that_is_withdrawn_gives_its_room_back(here: World, server: str) -> None:

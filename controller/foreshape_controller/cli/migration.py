@@ -195,7 +195,7 @@ class HostDrain(ShowView):
         parser.add_argument("--reason", metavar="TEXT", required=True, help="kept with it; Nova shows it with --disable")
         parser.add_argument("--in", metavar="TIME", dest="for_s", type=seconds, help="it has to be empty in: 90min, 2h, 3d")
         parser.add_argument("--approve", action="store_true", help="carry its moves out also where the mode is advise")
-        parser.add_argument("--disable", action="store_true", help="disable its nova-compute meanwhile")
+        parser.add_argument("--disable", action="store_true", help="disable its nova-compute meanwhile; in mode advise with --approve")
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
