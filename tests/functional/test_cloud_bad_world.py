@@ -1,4 +1,4 @@
-"""The inventory in a bad world, over HTTP: each line of docs/openstack.md's table "When the cloud is not as it should be"."""
+"""The inventory in a bad world, over HTTP: each line of docs/openstack.md's table "When something is wrong"."""
 
 from collections.abc import Iterator
 from pathlib import Path
