@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from foreshape_controller.errors import Invalid
+from foreshape_controller.loops.clouding import PLACING
 from foreshape_controller.model.migration import State
 from foreshape_wire.order import Mode
 from move_support import MoveWorld, moving
@@ -323,6 +324,24 @@ def test_a_halted_host_makes_it_wait_and_not_fail(world: MoveWorld) -> None:
     assert world.orders() == 0
     world.store.halts.save([], [halt])
     assert ended(world)[0] is State.SETTLED
+
+
+@pytest.mark.parametrize("what", ["os-server-groups", "os-aggregates", "os-migrations"])
+def test_nothing_is_moved_by_a_reading_without_what_a_forced_order_skips(world: MoveWorld, what: str) -> None:
+    """Without its server groups nobody would know that these two must stay apart."""
+    server, other = placed(world), world.emulator.boot("node02", vcpus=1, ram=512)
+    world.propose(server, "node02")
+    world.emulator.nova.groups["g"] = {"id": "g", "name": "apart", "policy": "anti-affinity", "rules": {}, "members": [server, other]}
+    fault = world.fails(f"compute GET /{what}", "status", status=500, times=999)
+    for _ in range(3):
+        world.round()
+    assert world.orders() == 0
+    assert not world.ours()
+    assert "could not be read in full" in world.work.watch.why_not(world.at, PLACING)
+    fault.times = 0
+    for _ in range(6):
+        world.round()
+    assert (world.orders(), world.host_of(server)) == (0, "node01"), "they are apart, and stay so"
 
 
 def test_a_reading_of_the_cloud_that_is_too_old_is_no_ground_to_order_on(world: MoveWorld) -> None:

@@ -16,7 +16,11 @@ Read: TypeAlias = Callable[[CloudView | None], CloudView]
 Then: TypeAlias = Callable[[CloudView, float], object]
 
 CORE = ("hosts", "servers", "inventories", "usages")
-"""Parts without which nothing may be reserved or ordered."""
+"""Parts without which nothing may be booted or sold."""
+
+PLACING = (*CORE, "groups", "aggregates", "traits", "migrations")
+"""Parts without which no room may be taken and nobody moved: a forced order skips Nova's scheduler, so that server groups,
+aggregates and traits that were not read would count for nobody, and neither would somebody else's migrations."""
 
 
 class CloudWatch:
@@ -52,7 +56,7 @@ class CloudWatch:
         view = self._view
         if view is None:
             return "the cloud was not read yet"
-        if now - view.at > self._stale_after_s:
+        if abs(now - view.at) > self._stale_after_s:  # also one of a future that the clock was set back from
             return f"the cloud was last read {now - view.at:.0f} s ago"
         if not view.complete(*parts):
             return f"the cloud could not be read in full: {'; '.join(view.problems[:3])}"

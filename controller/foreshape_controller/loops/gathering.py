@@ -5,6 +5,7 @@ from typing import Any
 
 from foreshape_controller.decide.room import Ground
 from foreshape_controller.decide.tiers import Tiers
+from foreshape_controller.loops.clouding import PLACING
 from foreshape_controller.loops.foreigners import Foreigners
 from foreshape_controller.loops.scout import Scout
 from foreshape_controller.loops.surroundings import Facts, Surroundings, Watch, terms_of
@@ -48,7 +49,7 @@ class Gathering:
         facts = Facts(
             now=now,
             cloud=cloud,
-            blind=self._watch.why_not(now),
+            blind=self._watch.why_not(now, PLACING),
             agents=agents,
             rows=tuple(r for r in reversed(ended) if not r.over),
             proposals=kept.proposals.waiting(),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from foreshape_controller.loops.clouding import CORE
 from foreshape_controller.model.cloud import Allocation, Candidate, CloudView, Resources
 from foreshape_controller.model.reservation import Lock, Reservation, Write
 
@@ -94,4 +95,4 @@ class Watch(Protocol):
 
     def view(self) -> CloudView | None: ...
 
-    def why_not(self, now: float) -> str: ...
+    def why_not(self, now: float, parts: Sequence[str] = CORE) -> str: ...

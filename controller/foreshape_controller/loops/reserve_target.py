@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from foreshape_controller.decide.movable import labels_of
 from foreshape_controller.decide.target import Guest, Planned, closed, why_not
 from foreshape_controller.errors import Gone, NoRoom, Permanent, Temporary
+from foreshape_controller.loops.clouding import PLACING
 from foreshape_controller.loops.reserve_door import May, Placement, ReservationStore, Watch
 from foreshape_controller.model.cloud import LOCKED_OUT, CloudHost, CloudView
 
@@ -59,7 +60,7 @@ class Targets:
         return host
 
     def _view(self, now: float) -> CloudView:
-        said, view = self._watch.why_not(now), self._watch.view()
+        said, view = self._watch.why_not(now, PLACING), self._watch.view()
         if said or view is None:
             raise Temporary(f"nothing is reserved now: {said}")
         return view

@@ -11,6 +11,7 @@ from foreshape_controller.decide.permit import World
 from foreshape_controller.decide.place import Need
 from foreshape_controller.decide.room import Ground, Pending, Servers
 from foreshape_controller.loops.acting import BALANCER
+from foreshape_controller.loops.clouding import CORE
 from foreshape_controller.loops.scout import Outlook, Scout, Terms, claim, link_of
 from foreshape_controller.model.brakes import Halt
 from foreshape_controller.model.cloud import CloudMigration, CloudView
@@ -41,7 +42,7 @@ class Watch(Protocol):
 
     def view(self) -> CloudView | None: ...
 
-    def why_not(self, now: float) -> str: ...
+    def why_not(self, now: float, parts: Sequence[str] = CORE) -> str: ...
 
 
 @dataclass(frozen=True, eq=False)
