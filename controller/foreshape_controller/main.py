@@ -19,6 +19,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from foreshape_controller import assemble, log, tls
 from foreshape_controller.api import Services, create_app, limit_workers
+from foreshape_controller.api.services import Seats
 from foreshape_controller.config import PlanSettings as PlanOptions
 from foreshape_controller.config import Settings, load
 from foreshape_controller.decide.feedback import FeedbackRule
@@ -183,6 +184,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time, door: "Clo
             segments=segments,
             cloud=cloud,
             headroom_token=_token(settings.sell.headroom_token_file, "[sell] headroom_token_file"),
+            seats=Seats(settings.api.workers),
         )
     )
     return Program(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import icalendar
@@ -155,3 +156,17 @@ def test_without_a_cloud_it_says_what_to_configure(tmp_path: Path, capsys: pytes
 def test_requests_with_unknown_fields_are_refused(w: World) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"name": "a", "image": "b", "flavor": "c", "flavour": "d"}, PoolRequest)
+
+
+def test_requests_that_wait_for_a_silent_cloud_leave_threads_for_a_stop(w: World, ask: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foreshape_controller.api.services.SEAT_S", 0.05)
+    made(ask)
+    assert w.program is not None
+    seats = w.program.app.state["services"].seats
+    with ExitStack() as waiting:
+        for _ in range(w.settings.api.workers // 2):
+            waiting.enter_context(seats())
+        late = ask("pool", "claim", "web", "--name", "shop")
+        assert (late.code, "4 requests wait for OpenStack already" in late.err) == (3, True)
+        assert ask("stop", "--reason", "a test").code == 0
+    assert "the mode there is observe" in ask("pool", "claim", "web", "--name", "shop").err, "seats are free again"

@@ -6,6 +6,7 @@ from litestar.di import NamedDependency
 from foreshape_controller.api.auth import operator
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import Invalid
+from foreshape_controller.loops.clouding import PLACING
 from foreshape_controller.loops.cloudwork import CloudWork
 from foreshape_controller.loops.joining import NEEDED
 from foreshape_controller.model.cloud import CloudService, CloudView, Right
@@ -45,7 +46,7 @@ def status(services: NamedDependency[Services]) -> CloudAnswer:
         age_s=max(0.0, now - view.at) if view else None,
         missing=tuple(sorted(seen.missing)),
         problems=(*seen.problems, *counted.problems, *filter(None, [work.joining.names_trouble])),
-        why_not=work.watch.why_not(now),
+        why_not=work.watch.why_not(now, PLACING),
         why_not_sizes=work.watch.why_not(now, NEEDED),
         hosts=len(seen.hosts),
         hosts_up=sum(h.up for h in hosts),
@@ -70,7 +71,8 @@ def status(services: NamedDependency[Services]) -> CloudAnswer:
 @get("/cloud/rights", sync_to_thread=True)
 def rights(services: NamedDependency[Services]) -> list[Right]:
     """Which rights the controller's role has: asked now, with requests that change nothing."""
-    return list(cloud_of(services).rights())
+    with services.seats():
+        return list(cloud_of(services).rights())
 
 
 def summary(services: Services) -> str:
@@ -88,7 +90,7 @@ def summary(services: Services) -> str:
     ]
     said.append(f"{len(view.servers)} servers, {alone} left alone")
     said += [f"{odd} problems: foreshape cloud status"] if odd else []
-    said += ["HELD BACK: foreshape cloud status says why"] if work.watch.why_not(now) else []
+    said += ["HELD BACK: foreshape cloud status says why"] if work.watch.why_not(now, PLACING) else []
     return "; ".join(said)
 
 

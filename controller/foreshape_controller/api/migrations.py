@@ -116,7 +116,8 @@ def drain(services: NamedDependency[Services], host: FromPath[str], data: JSONBo
     """Empty a host: planned with the next round, carried out where the mode is act or ``approve`` was given."""
     moving = _moving(services)
     asked = replace(data, by=one_line(data.by), reason=_reason(data.reason))
-    begun = moving.draining.begin(host, asked, services.clock())
+    with services.seats():
+        begun = moving.draining.begin(host, asked, services.clock())
     moving.coordinator.replan()
     return told(begun, moving.gather(services.clock()))
 
@@ -126,7 +127,8 @@ def undrain(request: Request[Any, Any, Any], services: NamedDependency[Services]
     """End a drain; query ``reason``. What is under way arrives."""
     moving = _moving(services)
     why = one_line(str(request.query_params.get("reason", "")))[:REASON_MOST]
-    ended = moving.draining.end(host, why, services.clock())
+    with services.seats():
+        ended = moving.draining.end(host, why, services.clock())
     return told(ended, moving.gather(services.clock()))
 
 

@@ -40,7 +40,8 @@ def show(services: NamedDependency[Services], pool: FromPath[str]) -> PoolAnswer
 @post("/pools", status_code=201, sync_to_thread=True)
 def create(services: NamedDependency[Services], data: JSONBody[PoolRequest]) -> PoolAnswer:
     """Make a pool; it is filled from the next look on, in mode act."""
-    return _answer(services, work(services).create(data, services.clock()))
+    with services.seats():
+        return _answer(services, work(services).create(data, services.clock()))
 
 
 @delete("/pools/{pool:str}", status_code=200, sync_to_thread=True)
@@ -58,7 +59,8 @@ def claim(services: NamedDependency[Services], pool: FromPath[str], data: JSONBo
     """Take a shadow VM. It is its owner's when the answer is there; ``state`` says what is still done to it."""
     begun = services.clock()
     asked = msgspec.structs.replace(data, owner=one_line(data.owner))
-    got = Claiming(work(services)).claim(services.store.pools.find(pool), asked, begun)
+    with services.seats():
+        got = Claiming(work(services)).claim(services.store.pools.find(pool), asked, begun)
     return msgspec.structs.replace(got, took_s=services.clock() - begun)
 
 

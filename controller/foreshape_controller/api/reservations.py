@@ -45,7 +45,8 @@ def create(services: NamedDependency[Services], data: JSONBody[ReservationReques
     With ``approve`` it is held in mode advise, too.
     """
     asked = msgspec.structs.replace(data, reason=one_line(data.reason), by=one_line(data.by))
-    made = cloud(services).requests.create(asked, services.clock())
+    with services.seats():
+        made = cloud(services).requests.create(asked, services.clock())
     return _shown(services, made)
 
 
@@ -53,20 +54,23 @@ def create(services: NamedDependency[Services], data: JSONBody[ReservationReques
 def approve(services: NamedDependency[Services], reservation: FromPath[str], data: JSONBody[ReservationApproval]) -> ReservationAnswer:
     """Hold it in mode advise, too: now, if its window is open."""
     by = f"operator:{one_line(data.by) or 'admin'}"
-    return _shown(services, cloud(services).reservations.approve(reservation, by, services.clock()))
+    with services.seats():
+        return _shown(services, cloud(services).reservations.approve(reservation, by, services.clock()))
 
 
 @delete("/reservations/{reservation:str}", status_code=200, sync_to_thread=True)
 def release(request: Request[Any, Any, Any], services: NamedDependency[Services], reservation: FromPath[str]) -> ReservationAnswer:
     """Give it back now; query ``reason``. One that is over stays as it is."""
     why = one_line(str(request.query_params.get("reason", ""))) or "released by an operator"
-    return _shown(services, cloud(services).reservations.release(reservation, why, services.clock()))
+    with services.seats():
+        return _shown(services, cloud(services).reservations.release(reservation, why, services.clock()))
 
 
 @post("/reservations/audit", status_code=200, sync_to_thread=True)
 def audit(services: NamedDependency[Services]) -> Audit:
     """Compare the journal with Placement now, and repair what differs."""
-    return cloud(services).reservations.audit(services.clock())
+    with services.seats():
+        return cloud(services).reservations.audit(services.clock())
 
 
 ROUTER = Router("/v1", guards=[operator], route_handlers=[reservations, show, create, approve, release, audit], tags=["reservations"])
