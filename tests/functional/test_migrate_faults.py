@@ -283,6 +283,23 @@ def test_a_cancel_of_one_that_runs_aborts_it_where_nova_survives_that(tmp_path: 
         assert sum("DELETE /servers" in r for r in world.emulator.requests) == 1
 
 
+def test_one_that_ended_just_before_it_was_to_be_completed_by_force_has_arrived_and_is_not_taken_for_deleted(tmp_path: Path) -> None:
+    with moving(tmp_path, force=True) as world:
+        server = placed(world)
+        world.emulator.nova.migration_s = 5000.0
+        world.propose(server, "node02")
+        world.rounds(most=3, seconds=1.0)
+        (row,) = world.store.migrating.moves.open()
+        world.fails("compute POST /servers/.*/migrations/.*/action", "status", status=404, times=9)
+        world.round(row.migration.limit_s + 5.0)
+        world.round(5.0)
+        (row,) = world.store.migrating.moves.open()
+        assert (row.migration.state, row.migration.gone) == (State.RUNNING, False)
+        assert any("/migrations/" in r and "/action" in r for r in world.emulator.requests), "it was asked"
+        world.emulator.nova.migration_s = 1.0
+        assert ended(world)[0] is State.SETTLED
+
+
 def test_a_cancel_before_the_order_gives_the_room_back(world: MoveWorld) -> None:
     server = placed(world)
     identity = world.propose(server, "node02")

@@ -223,19 +223,19 @@ class Carrier:
     def _force(self, row: Moving, now: float) -> tuple[Moving, list[Event]]:
         if row.number:
             self._h.rows.save(row, now, "force", "complete it by force")
-            self._h.nova.force_complete(row.migration.server, row.number)
+            self._if_it_runs(self._h.nova.force_complete, row)
         return row, []
 
     def _abort(self, row: Moving, now: float) -> tuple[Moving, list[Event]]:
         if row.number:
             self._h.rows.save(row, now, "abort", f"abort Nova's migration {row.number}")
-            self._end_early(row)
+            self._if_it_runs(self._h.nova.abort, row)
         return row, []
 
-    def _end_early(self, row: Moving) -> None:
-        """An abort of what has ended by itself is none."""
+    def _if_it_runs(self, ask: Callable[[str, int], None], row: Moving) -> None:
+        """What has ended by itself needs neither; it is the migration that is gone then, and not the server."""
         try:
-            self._h.nova.abort(row.migration.server, row.number)
+            ask(row.migration.server, row.number)
         except Gone:
             return
 
