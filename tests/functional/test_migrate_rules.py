@@ -298,6 +298,24 @@ def test_what_a_person_withdraws_at_the_last_moment_does_not_become_a_migration(
     assert not kept.moves.open()
 
 
+@pytest.mark.parametrize("goal", [Goal.NEED, Goal.DRAIN])
+def test_a_migration_that_nova_fails_is_not_ordered_again_each_minute(world: MoveWorld, goal: Goal) -> None:
+    mine = [world.emulator.boot("node01", vcpus=4, ram=4096), world.emulator.boot("node01", vcpus=8, ram=8192)]
+    world.round()
+    if goal is Goal.DRAIN:
+        drained(world)
+    else:
+        world.short("node01", cores=3.0, deadline=world.at + 86400)
+    world.emulator.nova.fails = 999
+    for rounds, most in ((20, 1), (120, 3)):  # ten minutes; then an hour: again after a quarter of it, and after half of one
+        for _ in range(rounds):
+            world.round(30.0)
+        assert max(world.orders(server) for server in mine) == most
+    around = world.moves.gather(world.at)
+    assert around is not None
+    assert any("its migration failed 3 times in a row" in k.reason for k in world.moves.proposing.drain("node01", 1e12, around).kept)
+
+
 # -- the lease, and the shape
 
 

@@ -98,7 +98,7 @@ class Proposing:
         """How one host could be emptied. Raises NotFound."""
         if host not in around.facts.cloud.hosts:
             raise NotFound(f"there is no host {host[:80]!r} in Nova: see 'openstack compute service list'")
-        ground = around.ground(_promised(around, standing), resting=False)
+        ground = around.ground(_promised(around, standing), resting=False, failed=True)
         return self._found(Goal.DRAIN, drain(ground, host, until, self._rule), around)
 
     def _emptied(self, around: Surroundings, one: Drain, standing: Sequence[Proposal]) -> Found:

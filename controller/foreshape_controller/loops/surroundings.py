@@ -6,7 +6,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Protocol
 
-from foreshape_controller.decide.moves import Past, Queued, rests
+from foreshape_controller.decide.moves import Past, Queued, cooldown_s, rests
 from foreshape_controller.decide.permit import World
 from foreshape_controller.decide.place import Need
 from foreshape_controller.decide.room import Ground, Pending, Servers
@@ -122,9 +122,11 @@ class Surroundings:
 
     # -- grounds and worlds
 
-    def ground(self, pending: Sequence[Pending], *, resting: bool) -> Ground:
-        """``resting``: servers that were moved lately are left alone. Hosts that are drained take nobody."""
-        servers = self._resting if resting else self._base.servers
+    def ground(self, pending: Sequence[Pending], *, resting: bool, failed: bool = False) -> Ground:
+        """``resting``: servers that were moved lately are left alone, and with ``failed`` alone those that could not be moved lately.
+        Hosts that are drained take nobody.
+        """
+        servers = self._resting if resting else self._failed if failed else self._base.servers
         return replace(self._base, servers=servers, pending=tuple(pending))
 
     @cached_property
@@ -132,9 +134,12 @@ class Surroundings:
         """The servers, and why some stay for now."""
         past, f = pasts(self.facts.past), self.facts
         found = {s: rests(past.get(s), f.now, self._hold_s, f.arrived.get(s, float("-inf"))) for s in past.keys() | f.arrived.keys()}
-        servers = self._base.servers
-        fixed = tuple(why or found.get(s, "") for why, s in zip(servers.fixed, servers.ids, strict=True))
-        return replace(servers, fixed=fixed)
+        return _fixed(self._failed, found)
+
+    @cached_property
+    def _failed(self) -> Servers:
+        """The servers, and whose order came to nothing lately: what went wrong would do so again each minute."""
+        return _fixed(self._base.servers, {s: failed(past, self.facts.now) for s, past in failures(self.facts.past).items()})
 
     def world(self, row: Moving) -> World:
         """What one migration is checked against."""
@@ -197,6 +202,27 @@ def queued(row: Moving) -> Queued:
     m = row.migration
     ends = float("inf") if row.deadline is None else row.deadline
     return Queued(m.id, m.server, m.source, m.target, row.link, row.worth, row.predicted_s, ends)
+
+
+def _fixed(servers: Servers, why: Mapping[str, str]) -> Servers:
+    return replace(servers, fixed=tuple(had or why.get(s, "") for had, s in zip(servers.fixed, servers.ids, strict=True)))
+
+
+def failures(ended: Iterable[Moving]) -> dict[str, Past]:
+    """By server: the orders in a row that came to nothing since it was moved last, counted back from the last."""
+    found: dict[str, list[Moving]] = {}
+    for row in sorted((r for r in ended if r.ended is not None), key=lambda r: r.ended or 0.0):
+        if row.migration.state is State.SETTLED:
+            found.pop(row.migration.server, None)
+        elif row.migration.ordered_at is not None and not row.migration.gone:
+            found.setdefault(row.migration.server, []).insert(0, row)
+    return {server: _in_a_row(rows) for server, rows in found.items()}
+
+
+def failed(past: Past, now: float) -> str:
+    """Why it is not tried again for now; empty: it may be."""
+    left = past.ended + cooldown_s(0.0, past.moves) - now
+    return f"its migration failed {past.moves} times in a row: tried again in {left / 60:.0f} minutes" if left > 0 else ""
 
 
 def pasts(ended: Iterable[Moving]) -> dict[str, Past]:
