@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 PYTEST = (sys.executable, "-m", "pytest")
 REAL = (*PYTEST, "--real-tiers", "--durations=10")
 SPREAD = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile")
+TWO = ("-n", "logical", "--maxprocesses", "2", "--dist", "loadfile")
 INTEGRATION = {f"tests/integration/{p.name}": p.read_text() for p in sorted(HERE.glob("integration/test_*.py"))}
 CLOUD = [name for name, text in INTEGRATION.items() if "cloudbed" in text or "cloud_bed" in text]
 """On a real OpenStack, or with its code."""
@@ -55,9 +56,9 @@ ASIDE = (Stage("OpenStack made ready", (sys.executable, "devstack/cloud/ready.py
 """At usual priority, for it waits for the network. Where it fails, the stage that needs it says so."""
 FRONT = (
     Stage("functional", (*PYTEST, *SPREAD, "--durations=10", "tests/functional", *(f"--ignore={file}" for file in LEARNING))),
-    Stage("real beds, two at a time", (*REAL, "-n", "logical", "--maxprocesses", "2", "--dist", "loadfile", *LAB)),
+    Stage("real beds, two at a time", (*REAL, *TWO, *LAB)),
     Stage("real beds, one at a time", (*REAL, *ALONE)),
-    *([Stage("real cloud", (*REAL, *CLOUD))] if CLOUD else []),
+    *([Stage("real clouds, two at a time", (*REAL, *TWO, *CLOUD))] if CLOUD else []),
 )
 
 
