@@ -76,13 +76,12 @@ class Fallback(enum.StrEnum):
     """None is made; a claim that finds none is refused."""
 
 
-class Pool(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of shadow VM, and by which rules there are how many."""
+class PoolRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``POST /v1/pools``: one kind of shadow VM, and by which rules there are how many."""
 
-    id: str
     name: str
-    project: str
-    """Whose servers they are: the project of the credentials that boot them. Nova moves no server to another project."""
+    project: str = ""
+    """Empty: that of the credentials."""
     cloud: str = ""
     """Entry of clouds.yaml with these credentials; empty: the controller's own."""
     az: str = ""
@@ -117,6 +116,14 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     wait_cores: float = 0.1
     wait_mib: float = 256.0
     """What a shadow VM has while it waits, as far as its levers and its guest allow."""
+
+
+class Pool(PoolRequest, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """A pool as it was asked for, and what became of it."""
+
+    id: str
+    project: str
+    """Whose servers they are: the project of the credentials that boot them. Nova moves no server to another project."""
     created: float = 0.0
     deleted_at: float | None = None
 
@@ -196,33 +203,6 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # -- what the API takes and gives -------------------------------------------------------------------------------------------
-
-
-class PoolRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``POST /v1/pools``; fields as in ``Pool``."""
-
-    name: str
-    image: str
-    flavor: str
-    project: str = ""
-    """Empty: that of the credentials."""
-    cloud: str = ""
-    az: str = ""
-    networks: tuple[str, ...] = ()
-    least: int = 0
-    most: int = 5
-    miss_cost: float = 1.0
-    idle_cost_h: float = 0.05
-    boot_cost: float = 0.0
-    threshold: float | None = None
-    fallback: Fallback = Fallback.SMALLER
-    budget_h: float | None = None
-    expected_h: float = 0.0
-    lead_s: float = 120.0
-    max_age_s: float = 86400.0
-    idle_s: float = 3600.0
-    wait_cores: float = 0.1
-    wait_mib: float = 256.0
 
 
 class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
