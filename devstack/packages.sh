@@ -6,7 +6,7 @@ set -euo pipefail
 list="$(dirname "$0")/packages.txt"
 require=no
 [ "${1:-}" = --require ] && { require=yes; shift; }
-parts="${*:-build lab units past cloud}"
+parts="${*:-build lab units web past pg cloud}"
 
 missing() {
   local name part _

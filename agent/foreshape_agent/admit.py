@@ -9,7 +9,7 @@ from math import isfinite
 import msgspec
 
 from foreshape_agent.config import Settings
-from foreshape_wire.order import Guard, HardCap, Mode, Order
+from foreshape_wire.order import OPTED_OUT, Guard, HardCap, Mode, Order
 from foreshape_wire.quantity import Size
 from foreshape_wire.reading import DomainReading, DomainState
 from foreshape_wire.sample import VmSample
@@ -44,6 +44,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     safe_mode: str
     guard: Guard | None
+    room: float | None = None
+    """MiB that the host can spare now; None: not known."""
 
 
 class Timeline(msgspec.Struct, frozen=True):
@@ -79,21 +81,40 @@ def admit(order: Order, resource: str, scene: Scene, settings: Settings) -> Admi
     if target is None or not isfinite(target):
         return Refused("not_a_number", f"{target!r} is no amount of {resource}")
     return (
-        _authority(scene)
+        _authority(order, resource, target, scene)
         or _time(order, scene, settings)
         or _domain(scene)
         or _bounds(order, resource, target, scene)
+        or _opted_out(order, resource, target, scene)
         or (unused(resource, target, scene, settings) if target < scene.allocation - TOLERANCE else None)
         or Admitted(target)
     )
 
 
-def _authority(scene: Scene) -> Refused | None:
+def _authority(order: Order, resource: str, target: float, scene: Scene) -> Refused | None:
+    """In advise, too, a server whose owner opted out is given back what it was sold. In observe, which a stop is, nothing is."""
     if scene.safe_mode:
         return Refused("safe_mode", f"the agent follows no order now: {scene.safe_mode}")
-    if scene.mode is not Mode.ACT:
+    if scene.mode is not Mode.ACT and not (scene.mode is Mode.ADVISE and _gives_back(order, resource, target, scene)):
         return Refused(f"{scene.mode}_mode", f"this host is in mode {scene.mode}: nothing is resized")
     return None
+
+
+def _gives_back(order: Order, resource: str, target: float, scene: Scene) -> bool:
+    sold = None if scene.guard is None else amount(scene.guard.entitlement, resource)
+    return order.plan == OPTED_OUT and sold is not None and scene.allocation < target <= sold + TOLERANCE
+
+
+def _opted_out(order: Order, resource: str, target: float, scene: Scene) -> Refused | None:
+    """Such an order takes nothing; and many servers may be given back at once: never more memory than their host has."""
+    more = target - scene.allocation
+    if order.plan != OPTED_OUT:
+        return None
+    if more < -TOLERANCE:
+        return Refused("has_more", "its owner opted out: it is given back what it was sold, and it has more than this already")
+    if resource != MEMORY or scene.room is None or more <= max(0.0, scene.room) + TOLERANCE:
+        return None
+    return Refused("host_full", f"it asks for {more:.0f} MiB more, and the host has {max(0.0, scene.room):.0f} MiB to spare")
 
 
 def _time(order: Order, scene: Scene, settings: Settings) -> Refused | None:

@@ -22,6 +22,9 @@ from foreshape_wire.reading import DeviceLimit, DomainState
 
 log = structlog.get_logger()
 
+BACK_TRIES = 3
+"""A cap that failed is taken back so many times at most: the same cycle has other domains to look after."""
+
 
 class Caps:
     """The only hand on throttles."""
@@ -150,10 +153,16 @@ class Caps:
         return True
 
     def _taken_back(self, sight: Sight, lever: Throttle, change: throttle.Change, failed: Pull) -> Pull:
-        """A cap that failed leaves nothing half done."""
+        """A cap that failed leaves nothing half done. What the hypervisor was too busy for is asked for again."""
         touched = {limit.device for limit in change.todo}
-        back = lever.apply(self._door, sight.reading, tuple(b for b in change.base if b.device in touched), self._clock)
-        return msgspec.structs.replace(failed, reason=f"{failed.reason}; {'' if back.verdict is Verdict.APPLIED else 'not '}taken back")
+        base = tuple(b for b in change.base if b.device in touched)
+        for _ in range(BACK_TRIES):
+            back = lever.apply(self._door, sight.reading, base, self._clock)
+            if back.verdict is Verdict.APPLIED:
+                return msgspec.structs.replace(failed, reason=f"{failed.reason}; taken back")
+            if not back.retry:
+                break
+        return msgspec.structs.replace(failed, reason=f"{failed.reason}; not taken back: {back.reason}")
 
     def _adopted(self, sight: Sight, authority: Authority, resource: str, now: Sequence[DeviceLimit]) -> Held | None:
         """A limit exactly as a cap says, on a domain that came here with it or that a lost spool knew of, is ours."""

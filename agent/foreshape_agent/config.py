@@ -75,6 +75,12 @@ class Settings:
     state_dir: str = _option(
         "/var/lib/foreshape-agent", "agent", "Folder of the spool and of the agent's token; readable by the agent only."
     )
+    metrics_file: str = _option(
+        "",
+        "agent",
+        "Figures of this agent for node_exporter's textfile collector, written anew after each cycle: a path in its folder that ends in "
+        ".prom. Empty: none.",
+    )
     controller_url: str = _option(
         "", "controller", "Where the controller listens, such as https://foreshape.example.org:8470. Must be set."
     )

@@ -3,7 +3,7 @@
 ``run_once`` is the table of contents of the walk of a sample. Between two cycles ``peek`` reads once more, for pressure only.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from foreshape_agent.spool import Spool
 from foreshape_agent.watch import Sight, Watch
 from foreshape_wire.codec import WIRE_VERSION, WireError, decode_desired
 from foreshape_wire.ids import ServerId, clip
-from foreshape_wire.order import Desired, Mode, Origin
+from foreshape_wire.order import HOST_KEEPS_MIB, Desired, Mode, Origin
 from foreshape_wire.quantity import Cores, Memory, Size
 from foreshape_wire.reading import DomainReading, HostReading
 from foreshape_wire.sample import DomainCard, HostReport
@@ -50,6 +50,8 @@ class Doors:
     spool: Spool
     link: Link
     clock: Clock
+    figures: Callable[[Mapping[str, object], float], None] = lambda _facts, _took_s: None
+    """Told what each cycle came to."""
 
 
 class Cycle:
@@ -192,7 +194,10 @@ class Cycle:
         """By the controller's last word, and its clock as far as it was heard: what holds also while it is silent."""
         clock, memo = self._doors.clock, self._doors.spool.ledger.memo
         now = clock.now() + memo.ahead_s if self._timeline is None else self._timeline.now(clock.monotonic())
-        return Authority(now=now, mode=memo.mode or Mode.OBSERVE, safe_mode=self._safe, guards=memo.guards, held=frozenset(memo.held))
+        room = None if self._host_before is None else self._host_before.memory_available.mib - HOST_KEEPS_MIB
+        return Authority(
+            now=now, mode=memo.mode or Mode.OBSERVE, safe_mode=self._safe, guards=memo.guards, held=frozenset(memo.held), room=room
+        )
 
     def _hold_caps(self, sights: dict[ServerId, Sight] | None, authority: Authority) -> None:
         """Hard caps begin, hold and end; whether the controller answers or not."""
@@ -350,6 +355,7 @@ class Cycle:
             "note": "; ".join(n for n in (self._note, spool.notice) if n),
         }
         log.info("cycle", **facts, took_ms=round(took * 1000, 1))
+        self._doors.figures(facts, took)
         return "cycle: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in facts.items() if v not in {"", 0} or k == "domains")
 
 
@@ -366,4 +372,5 @@ def _card(sight: Sight, old: DomainCard | None, margin: Memory) -> DomainCard:
         capabilities=reading.capabilities,
         throttles=reading.throttles,
         memory_margin=margin,
+        stopped_s=reading.stopped_s,
     )

@@ -7,6 +7,8 @@ The throttled time is counted per CPU run queue, not per vCPU: it may miss one o
 that would have slept. Hence the bound: no demand beyond the vCPUs that are online.
 """
 
+from math import inf
+
 import msgspec
 
 from foreshape_agent.config import Settings
@@ -21,15 +23,18 @@ FRESH, DATED, RESIDENT, NOTHING = 0.95, 0.9, 0.3, 0.1
 """Confidence in a memory estimate: guest's numbers with, without a paging counter; resident set; the allocation itself."""
 
 
-def estimate(reading: DomainReading, rates: DomainRates, *, fresh: bool, guest_vcpus: int | None) -> VmSample:
-    """One domain's sample. ``fresh``: the guest's memory numbers moved lately; ``guest_vcpus``: last answer of its agent."""
+def estimate(reading: DomainReading, rates: DomainRates, *, fresh: bool, guest_vcpus: int | None, least_mib: float = inf) -> VmSample:
+    """One domain's sample. ``fresh``: the guest's memory numbers moved lately; ``guest_vcpus``: last answer of its agent.
+
+    ``least_mib``: of what its balloon may have left it when it told its numbers, the least.
+    """
     notes = [n for n in (reading.note, *rates.notes) if n]
     return VmSample(
         server=reading.identity.server,
         state=reading.state,
         window_s=rates.window_s,
         cpu=None if reading.cpu is None else cpu(reading.cpu, rates, guest_vcpus),
-        memory=None if reading.memory is None else memory(reading.memory, rates, fresh, notes),
+        memory=None if reading.memory is None else memory(reading.memory, rates, fresh, least_mib, notes),
         io=rates.io,
         note=clip("; ".join(notes)),
     )
@@ -71,12 +76,13 @@ def _cpu_confidence(reading: CpuReading, rates: DomainRates) -> float:
     return 1.0 - lost - (0.2 if reading.quota is not None and rates.throttled is None else 0.0)
 
 
-def memory(reading: MemoryReading, rates: DomainRates, fresh: bool, notes: list[str]) -> MemorySample:
+def memory(reading: MemoryReading, rates: DomainRates, fresh: bool, least_mib: float, notes: list[str]) -> MemorySample:
     """Memory's sample: the guest's own numbers while they move, else the resident set with little confidence."""
-    demand, confidence = _memory_demand(reading, rates, fresh, notes)
-    trusted = fresh and reading.usable is not None and reading.available is not None
+    total = _total(reading, least_mib)
+    demand, confidence = _memory_demand(reading, total, rates, fresh, notes)
+    trusted = fresh and reading.usable is not None and total is not None
     # Of what the guest can use at all: its kernel keeps a part of the allocation for itself, so 97 % of that is never reached.
-    most = reading.available or reading.current
+    most = total or reading.current
     return MemorySample(
         demand=demand,
         allocation=reading.current,
@@ -89,33 +95,52 @@ def memory(reading: MemoryReading, rates: DomainRates, fresh: bool, notes: list[
     )
 
 
-def _memory_demand(reading: MemoryReading, rates: DomainRates, fresh: bool, notes: list[str]) -> tuple[Memory, float]:
-    if reading.available is None or reading.usable is None:
+def _total(reading: MemoryReading, least_mib: float) -> Memory | None:
+    """What the guest's kernel can use at all, without what its balloon holds.
+
+    Measured with Nova's domains: 344 of 384 MiB "available", and still 344 when the balloon left 160. While the balloon moves it is not
+    known which of its sizes the guest's numbers are of: the least that they fit, or the demand would seem to rise by what was given.
+    """
+    if reading.available is None or not reading.total_stays:
+        return reading.available
+    whole = reading.maximum if reading.virtio_current is None else reading.maximum + reading.virtio_current
+    now, least = (reading.available - (whole - Memory(left)) for left in (reading.current.mib, min(least_mib, reading.current.mib)))
+    return least if reading.usable is None or reading.usable <= least else now
+
+
+def _memory_demand(reading: MemoryReading, total: Memory | None, rates: DomainRates, fresh: bool, notes: list[str]) -> tuple[Memory, float]:
+    if total is None or reading.usable is None:
         notes.append("memory: the guest tells nothing (no balloon driver)")
     elif not fresh:
         notes.append("memory: the guest's numbers are frozen")
     else:
-        return reading.available - reading.usable, FRESH if rates.major_faults_s is not None else DATED
+        return total - reading.usable, FRESH if rates.major_faults_s is not None else DATED
     if reading.rss is not None:
         return min(reading.rss, reading.current), RESIDENT
     return reading.current, NOTHING
 
 
 class Pulse(msgspec.Struct, frozen=True):
-    """When a guest's own numbers last moved, on the clock that never steps."""
+    """When a guest's own numbers last moved, on the clock that never steps; and what its balloon left it since the reading before."""
 
     updated_at: float | None
     moved_at: float
+    left_mib: float = inf
+    """By the newest reading that tells."""
+    least_mib: float = inf
 
 
 def pulse(before: Pulse | None, reading: DomainReading) -> Pulse:
     """Follow one domain's numbers. At first sight their age is taken from the wall clock."""
     updated = None if reading.memory is None else reading.memory.guest_updated_at
+    known = inf if before is None else before.left_mib
+    left = known if reading.memory is None else reading.memory.current.mib
     if before is not None and before.updated_at is not None:
-        moved = updated is not None and updated != before.updated_at
-        return Pulse(updated, reading.monotonic_s) if moved else before
+        if updated is None or updated == before.updated_at:
+            return Pulse(before.updated_at, before.moved_at, left, min(left, before.least_mib))
+        return Pulse(updated, reading.monotonic_s, left, min(left, known))
     age = 0.0 if updated is None else abs(reading.read_at - updated)
-    return Pulse(updated, reading.monotonic_s - age)
+    return Pulse(updated, reading.monotonic_s - age, left, left)
 
 
 def is_fresh(beat: Pulse, reading: DomainReading, settings: Settings) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from foreshape_agent.domain_xml import Card
 from foreshape_wire.quantity import MAX_MIB, Cores, Memory
@@ -94,6 +95,7 @@ def memory(stats: Stats, card: Card, actual_kib: int | None = None) -> MemoryRea
         stats_period_s=card.stats_period,
         virtio_current=Memory(card.virtio.current) if card.virtio else None,
         virtio_requested=Memory(card.virtio.requested) if card.virtio else None,
+        total_stays=card.autodeflate,
     )
 
 
@@ -121,6 +123,21 @@ def io(stats: Stats) -> IoReading | None:
     for rx, tx in _net_keys(get("net.count", 0)):
         got, sent = got + get(rx, 0), sent + get(tx, 0)
     return IoReading(read_bytes=read, write_bytes=wrote, read_ops=reads, write_ops=writes, rx_bytes=got, tx_bytes=sent)
+
+
+# virDomainJobType and virDomainJobOperation; more than a day is no stop of a live migration.
+_COMPLETED, _MIGRATION_IN, _MOST_STOP_MS = 3, 4, 86_400_000
+
+
+def stopped_s(job: Mapping[str, Any]) -> float | None:
+    """For how long a completed incoming migration stopped its guest; None where the job was another, or does not say.
+
+    libvirt counts from the stop on the source to the start on the target, the difference of the two hosts' clocks deducted.
+    """
+    ms = job.get("downtime")
+    if job.get("operation") != _MIGRATION_IN or job.get("type") != _COMPLETED or not isinstance(ms, int):
+        return None
+    return ms / 1000 if 0 <= ms <= _MOST_STOP_MS else None
 
 
 # Building keys costs more than looking them up: each set is made once per count.

@@ -44,6 +44,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     balloon_target: float
     """currentMemory: what the balloon is to leave."""
     balloon: bool
+    autodeflate: bool
+    """The guest may empty its balloon before it kills a process; its kernel then counts the balloon's pages as its own."""
     stats_period: int | None
     virtio: VirtioMem | None
     virtio_devices: int
@@ -102,6 +104,7 @@ def _card(domain: ET.Element) -> Card:
         base=base,
         balloon_target=min(base, _mib(domain, "currentMemory") or base),
         balloon=domain.find("devices/memballoon") is not None and domain.find("devices/memballoon[@model='none']") is None,
+        autodeflate=domain.find("devices/memballoon[@autodeflate='on']") is not None,
         stats_period=int(stats.get("period", 0)) if stats is not None else None,
         virtio=devices[0] if len(devices) == 1 else None,
         virtio_devices=len(devices),

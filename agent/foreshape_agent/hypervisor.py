@@ -34,6 +34,9 @@ STATE_AND_BALLOON = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_BA
 NOWAIT = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
 """A domain whose job lock is held answers with what needs no lock, and holds up nobody."""
 
+COMPLETED = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
+"""The last job that ended; kept, for others want to read it too."""
+
 LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
 PERIOD_US = 100_000
 LEAST_QUOTA_US = 1000
@@ -164,7 +167,11 @@ class LibvirtHypervisor:
                     known.learn(text, domain_xml.parse(text))
             except domain_xml.NotADomain as e:
                 raise LeverRejected(str(e)) from e
-            known.job = self._job(domain) if domain_stats.state(stats) is DomainState.RUNNING else None
+            running = domain_stats.state(stats) is DomainState.RUNNING
+            known.job = self._job(domain) if running else None
+            if running and known.job is None and known.arrival_asks > 0:
+                known.stopped_s = self._stopped(domain)
+                known.arrival_asks = known.arrival_asks - 1 if known.stopped_s is None else 0
         if not domain_stats.starting(stats):  # else it is met anew until its process is there
             self._known[uuid] = known
         return known
@@ -194,6 +201,15 @@ class LibvirtHypervisor:
             return None
         moving = (libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
         return DomainState.MIGRATING if job.get("operation") in moving else DomainState.BUSY
+
+    def _stopped(self, domain: Any) -> float | None:
+        """Seconds for which the migration that brought it here stopped its guest: libvirt tells it on the target, not after post-copy."""
+        try:
+            job = domain.jobStats(COMPLETED)
+        except libvirt.libvirtError as e:
+            self._raise_if_lost(e)
+            return None
+        return domain_stats.stopped_s(job)
 
     def _actual(self, domain: Any) -> int | None:
         try:

@@ -16,6 +16,9 @@ GUEST_WORD_S = 300.0
 BOOT_S = 180.0
 """So long after it was first seen, a guest's agent is expected to connect at any moment."""
 
+ARRIVAL_ASKS = 4
+"""Times that it is asked how a guest came here: libvirt closes the job on the target a moment after the guest runs there."""
+
 
 class Instance:
     """One domain from its start to its end. Knows no libvirt: the door fills it in."""
@@ -24,6 +27,9 @@ class Instance:
         self.libvirt_id, self.text, self.card = libvirt_id, text, card
         self.stale, self.met_at = False, float("-inf")
         self.job: DomainState | None = None
+        self.stopped_s: float | None = None
+        self.arrival_asks = ARRIVAL_ASKS
+        """How many times more."""
         self.quota_trouble = ""
         self.guest_online: int | None = None
         self.guest_rest_until = float("-inf")
@@ -95,6 +101,7 @@ class Instance:
         return (
             self.stale
             or self.job is not None
+            or (self.arrival_asks > 0 and domain_stats.state(stats) is DomainState.RUNNING)
             or card.vcpus != stats.get("vcpu.current", card.vcpus)
             or (card.virtio is not None and card.virtio.current != card.virtio.requested)
         )
@@ -168,6 +175,7 @@ class Instance:
             note=self._notes(state),
             throttles=throttles,
             limits=card.limits,
+            stopped_s=self.stopped_s,
         )
 
     def _throttled(self) -> int | None:

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -23,6 +24,7 @@ from foreshape_agent.hypervisor import LibvirtHypervisor
 from foreshape_agent.levers.base import Clock, Hypervisor
 from foreshape_agent.link import HttpLink, TokenStore, Trust
 from foreshape_agent.spool import Spool
+from foreshape_agent.textfile import Textfile
 
 logger = structlog.get_logger()
 
@@ -64,6 +66,8 @@ def build(settings: Settings, hypervisor: Hypervisor, clock: Clock) -> Cycle:
     """Put the parts together over the given hypervisor."""
     spool = Spool(settings.spool_path, max_reports=settings.spool_reports, buffer_reports=settings.buffer_reports)
     doors = Doors(hypervisor=hypervisor, read_host=lambda: read_host(clock), spool=spool, link=_link(settings), clock=clock)
+    if settings.metrics_file:
+        doors = replace(doors, figures=Textfile(settings.metrics_file).write)
     return Cycle(doors, settings)
 
 

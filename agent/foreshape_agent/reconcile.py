@@ -45,6 +45,8 @@ class Authority(NamedTuple):
 
     held: frozenset[str] = frozenset()
     """``server/resource`` that a hard cap holds."""
+    room: float | None = None
+    """MiB that the host could spare when it was read; None: it was not."""
 
     def cap(self, server: ServerId, resource: str) -> HardCap | None:
         """The hard cap in force: one that may begin, or one that holds already."""
@@ -89,6 +91,8 @@ class Reconciler:
         self._say_again: dict[tuple[str, str, str], float] = {}
         self._gave_at: dict[tuple[str, str], float] = {}
         self._until = 0.0
+        self._promised = 0.0
+        """MiB of growth that the reading of the host does not show yet."""
 
     def start_cycle(self, budget_s: float | None = None) -> None:
         """Begin a new time budget."""
@@ -158,6 +162,7 @@ class Reconciler:
     def carry_out(self, orders: Iterable[Order], sights: Mapping[ServerId, Sight], authority: Authority) -> int:
         """Follow orders; the number that had to wait (lease held, time over, domain not measured yet) and stays open."""
         waiting = 0
+        self._promised = sum(max(0.0, a.target - a.before) for a in self._spool.actions() if a.resource == admit.MEMORY)
         for order in orders:
             for resource in admit.RESOURCES:
                 if admit.wanted(order, resource) is None or self._spool.settled(order, resource):
@@ -178,10 +183,12 @@ class Reconciler:
 
     def _order(self, order: Order, resource: str, sight: Sight | None, authority: Authority) -> None:
         has = None if sight is None else sight.allocation(resource)
-        scene = scene_of(sight, resource, authority, authority.guards.get(order.server))
+        scene = scene_of(sight, resource, authority, authority.guards.get(order.server), self._promised)
         answer = admit.admit(order, resource, scene, self._settings)
         if isinstance(answer, admit.Admitted):
             answer = self._overtaken(order, resource, scene) or answer
+        if isinstance(answer, admit.Admitted) and resource == admit.MEMORY:
+            self._promised += max(0.0, answer.target - scene.allocation)
         action = Action(
             order=order.order,
             cause=order.cause,
@@ -367,8 +374,8 @@ class Reconciler:
         log.info("outcome", **_words(action), **words)
 
 
-def scene_of(sight: Sight | None, resource: str, authority: Authority, guard: Guard | None) -> admit.Scene:
-    """What bears on one resource of one domain now."""
+def scene_of(sight: Sight | None, resource: str, authority: Authority, guard: Guard | None, promised: float = 0.0) -> admit.Scene:
+    """What bears on one resource of one domain now. ``promised``: MiB of the host's room that others are given already."""
     return admit.Scene(
         domain=None if sight is None else sight.reading,
         sample=None if sight is None else sight.sample,
@@ -377,6 +384,7 @@ def scene_of(sight: Sight | None, resource: str, authority: Authority, guard: Gu
         mode=authority.mode,
         safe_mode=authority.safe_mode,
         guard=guard,
+        room=None if authority.room is None else authority.room - promised,
     )
 
 

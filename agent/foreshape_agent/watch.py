@@ -141,7 +141,7 @@ class Watch:
 
     def _sample(self, before: DomainReading | None, reading: DomainReading, beat: demand.Pulse, guest: int | None) -> VmSample:
         fresh = demand.is_fresh(beat, reading, self._settings)
-        return demand.estimate(reading, rates.between(before, reading), fresh=fresh, guest_vcpus=guest)
+        return demand.estimate(reading, rates.between(before, reading), fresh=fresh, guest_vcpus=guest, least_mib=beat.least_mib)
 
     def _set_period(self, trail: Trail) -> None:
         """A balloon that never asks its guest tells frozen numbers."""

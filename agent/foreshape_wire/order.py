@@ -13,6 +13,12 @@ MAX_SERVERS = 20_000
 """Servers of one host in one message: ten times what a hypervisor can run."""
 
 
+OPTED_OUT = "optout"
+"""Plan of the orders that give servers back what they were sold when their owner opted out: no plan decided them."""
+HOST_KEEPS_MIB = 512.0
+"""Memory that such an order leaves available on its host: as much as Nova keeps for one by default (reserved_host_memory_mb)."""
+
+
 class Mode(StrEnum):
     """How far Foreshape may go; the lowest of cloud, host, project and server wins (domain.md §1)."""
 
@@ -25,7 +31,7 @@ class Mode(StrEnum):
         return ("observe", "advise", "act").index(self.value)
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Resize one VM. A resource that is None stays as it is."""
 
     order: Annotated[OrderKey, msgspec.Meta(min_length=1)]
@@ -41,7 +47,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     reason: Text
 
 
-class HardCap(msgspec.Struct, frozen=True, kw_only=True):
+class HardCap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """At most so much, until then: a decision of people (``foreshape cap``). It ends by itself, also where nobody can be asked."""
 
     cause: CauseKey
@@ -56,7 +62,7 @@ class HardCap(msgspec.Struct, frozen=True, kw_only=True):
     """False where Foreshape may not act now: it does not begin; where it holds already it stays as it is, to its end."""
 
 
-class Share(msgspec.Struct, frozen=True, kw_only=True):
+class Share(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A server's part of a host that is short of CPU, until then. The host's shortage says so, not people: nothing begins or ends by it.
 
     Reflexes stop there, and an order may take down to it what is in use.
@@ -67,7 +73,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     """By the controller's clock: a controller that is gone holds nobody down."""
 
 
-class Guard(msgspec.Struct, frozen=True, kw_only=True):
+class Guard(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a cut-off agent must still honour for one VM, and the terms of its tier. None: the agent's own setting holds."""
 
     server: ServerKey
@@ -92,7 +98,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
         return next((c for c in self.caps if c.resource == resource and c.until > now), None)
 
 
-class Desired(msgspec.Struct, frozen=True, kw_only=True):
+class Desired(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The controller's reply to a report: everything a host should do and hold, whole each time."""
 
     version: Count
@@ -138,7 +144,7 @@ class Origin(StrEnum):
     """A hard cap that begins, ends, or is held. Only a controller that sent one is told."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What came of one action on one resource of one VM. Amounts by resource: cores, MiB, 1/s, KiB/s (of these 0 is no limit)."""
 
     order: OrderKey

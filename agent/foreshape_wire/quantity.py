@@ -22,7 +22,7 @@ def _check(unit: str, amount: float, most: float) -> None:
         raise ValueError(f"{amount!r} {unit} is not an amount: it must lie between 0 and {most:g}")
 
 
-class Cores(msgspec.Struct, frozen=True, order=True):
+class Cores(msgspec.Struct, frozen=True, order=True, gc=False):
     """CPU capacity or use, in cores: CPU seconds per wall second."""
 
     cores: Annotated[float, msgspec.Meta(ge=0, le=MAX_CORES)]
@@ -41,7 +41,7 @@ class Cores(msgspec.Struct, frozen=True, order=True):
         return Cores(self.cores * factor)
 
 
-class Memory(msgspec.Struct, frozen=True, order=True):
+class Memory(msgspec.Struct, frozen=True, order=True, gc=False):
     """Memory, in MiB. Constructors and readers carry the unit of the border they serve."""
 
     mib: Annotated[float, msgspec.Meta(ge=0, le=MAX_MIB)]
@@ -80,7 +80,7 @@ class Memory(msgspec.Struct, frozen=True, order=True):
         return Memory(self.mib * factor)
 
 
-class Size(msgspec.Struct, frozen=True):
+class Size(msgspec.Struct, frozen=True, gc=False):
     """A VM's size: CPU and memory together."""
 
     cpu: Cores

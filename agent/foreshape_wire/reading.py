@@ -31,7 +31,7 @@ class DomainState(StrEnum):
     CRASHED = "crashed"
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
+class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who a domain is. Nova's words are empty where the domain was not made by Nova."""
 
     server: ServerKey
@@ -80,7 +80,7 @@ RESIZERS = tuple(lever for lever in LeverName if not lever.throttles)
 THROTTLES = tuple(lever for lever in LeverName if lever.throttles)
 
 
-class Capability(msgspec.Struct, frozen=True, kw_only=True):
+class Capability(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One lever of one domain: its range in the lever's unit (cores or MiB), or why it is not there.
 
     ``reason`` is empty exactly when the lever can be used now.
@@ -97,7 +97,7 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
         return not self.reason
 
 
-class VcpuReading(msgspec.Struct, frozen=True):
+class VcpuReading(msgspec.Struct, frozen=True, gc=False):
     """One vCPU. ``run_ns`` is CPU time had, ``delay_ns`` time spent runnable but waiting for a CPU."""
 
     number: int
@@ -105,7 +105,7 @@ class VcpuReading(msgspec.Struct, frozen=True):
     delay_ns: int | None
 
 
-class CpuReading(msgspec.Struct, frozen=True, kw_only=True):
+class CpuReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """CPU counters and limits of a domain."""
 
     run_ns: int
@@ -122,7 +122,7 @@ class CpuReading(msgspec.Struct, frozen=True, kw_only=True):
     """Time the domain's threads were held back by the cap (cgroup throttled_time); None when unreadable."""
 
 
-class MemoryReading(msgspec.Struct, frozen=True, kw_only=True):
+class MemoryReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Memory of a domain. Guest's numbers are None without a balloon driver."""
 
     current: Memory
@@ -145,9 +145,11 @@ class MemoryReading(msgspec.Struct, frozen=True, kw_only=True):
     """0 or None: the guest is never asked, so its numbers are frozen."""
     virtio_current: Memory | None = None
     virtio_requested: Memory | None = None
+    total_stays: bool = False
+    """``available`` counts what the balloon holds as well: so with a balloon that the guest empties itself before it kills (Nova's are)."""
 
 
-class IoReading(msgspec.Struct, frozen=True, kw_only=True):
+class IoReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Disk and network counters, summed over devices."""
 
     read_bytes: int = 0
@@ -158,7 +160,7 @@ class IoReading(msgspec.Struct, frozen=True, kw_only=True):
     tx_bytes: int = 0
 
 
-class DeviceLimit(msgspec.Struct, frozen=True, kw_only=True):
+class DeviceLimit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one disk or network interface may do at most, of one resource (1/s or KiB/s). 0: as much as it likes.
 
     A disk has either ``total`` or the two parts; an interface the two parts only.
@@ -176,7 +178,7 @@ class DeviceLimit(msgspec.Struct, frozen=True, kw_only=True):
     """What else the hypervisor says of this limit, in its own words: put back with it, never made up."""
 
 
-class DomainReading(msgspec.Struct, frozen=True, kw_only=True):
+class DomainReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One domain at one instant. A part is None when it could not be read; ``note`` then says why."""
 
     identity: Identity
@@ -201,6 +203,8 @@ class DomainReading(msgspec.Struct, frozen=True, kw_only=True):
     """Of the levers that only hold back."""
     limits: tuple[DeviceLimit, ...] = ()
     """One for each device and resource that can be throttled."""
+    stopped_s: float | None = None
+    """How long the live migration that brought it here stopped its guest, as the hypervisor measured; None: it does not say."""
 
     def capability(self, lever: LeverName) -> Capability:
         """The named lever's capability; a lever nobody spoke of is not usable."""
@@ -210,7 +214,7 @@ class DomainReading(msgspec.Struct, frozen=True, kw_only=True):
         return Capability(lever=lever, reason="not examined")
 
 
-class HostReading(msgspec.Struct, frozen=True, kw_only=True):
+class HostReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The hypervisor itself at one instant."""
 
     read_at: float

@@ -10,7 +10,7 @@ from foreshape_wire.quantity import Cores, Count, Cpus, GuestVcpus, Instant, Mem
 from foreshape_wire.reading import Capability, DomainState, Identity
 
 
-class CpuSample(msgspec.Struct, frozen=True, kw_only=True):
+class CpuSample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """CPU of one VM over one cycle. demand = used + waiting + throttled (domain.md §2)."""
 
     used: Cores
@@ -27,7 +27,7 @@ class CpuSample(msgspec.Struct, frozen=True, kw_only=True):
     """vCPUs the guest itself has online."""
 
 
-class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
+class MemorySample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Memory of one VM at the end of the cycle."""
 
     demand: Memory
@@ -49,7 +49,7 @@ class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
         return self.demand if self.usable is None else max(self.demand, self.allocation - self.usable)
 
 
-class IoSample(msgspec.Struct, frozen=True, kw_only=True):
+class IoSample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Disk and network rates of one VM over one cycle."""
 
     read_kib_s: Rate = 0.0
@@ -60,7 +60,7 @@ class IoSample(msgspec.Struct, frozen=True, kw_only=True):
     tx_kib_s: Rate = 0.0
 
 
-class VmSample(msgspec.Struct, frozen=True, kw_only=True):
+class VmSample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One VM over one cycle. A part is None when nothing honest can be said; ``note`` says why."""
 
     server: ServerKey
@@ -73,7 +73,7 @@ class VmSample(msgspec.Struct, frozen=True, kw_only=True):
     note: Text = ""
 
 
-class HostSample(msgspec.Struct, frozen=True, kw_only=True):
+class HostSample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The hypervisor over one cycle."""
 
     cpus: Cpus
@@ -88,7 +88,7 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     psi_io_some: Share | None = None
 
 
-class DomainCard(msgspec.Struct, frozen=True, kw_only=True):
+class DomainCard(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What changes rarely: who a domain is, what was sold, what it can do."""
 
     identity: Identity
@@ -101,9 +101,11 @@ class DomainCard(msgspec.Struct, frozen=True, kw_only=True):
     """Of those that only hold back: apart from the others, of which older controllers know each by name."""
     memory_margin: Memory | None = None
     """Room above the working set that this agent insists on, whatever the tier."""
+    stopped_s: Window | None = None
+    """How long the live migration that brought it to this host stopped its guest, as the hypervisor measured; None: nobody did."""
 
 
-class Gap(msgspec.Struct, frozen=True, kw_only=True):
+class Gap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Samples that the spool had to thin: the time they covered and how many reports went."""
 
     since: Instant
@@ -111,7 +113,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     reports: Count
 
 
-class HostReport(msgspec.Struct, frozen=True, kw_only=True):
+class HostReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One cycle of one host. (host, epoch, sequence) names it for ever: a replay changes nothing."""
 
     version: Count

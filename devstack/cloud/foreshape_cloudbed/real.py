@@ -4,6 +4,7 @@ On demand with the product itself: its controller, which asks this cloud, and it
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -201,9 +202,16 @@ class RealCloud(Cloud):
             agent.wait_for_report()
         return self.controller
 
-    def down(self) -> None:
+    def end_product(self) -> None:
+        """And nothing is left of what it knew."""
+        self.keep()
         for program in (*self.agents.values(), self.controller):
-            if program is not None and program.running:
+            if program is not None:
                 program.kill()
+                shutil.rmtree(program.folder, ignore_errors=True)
+        self.agents, self.controller = {}, None
+
+    def down(self) -> None:
+        self.end_product()
         super().down()
         _poll()

@@ -15,7 +15,7 @@ from foreshape_lab.errors import LabError
 from foreshape_lab.guest import BOOTS_AT_ONCE, Guest
 from foreshape_lab.host import Host
 from foreshape_lab.image import image
-from foreshape_lab.network import Network, pick_subnet
+from foreshape_lab.network import Network, pick_subnet, routed_subnets
 from foreshape_lab.processes import PROCESS_FILE, Process
 from foreshape_lab.state import locked, state_root
 
@@ -104,7 +104,7 @@ def claim_subnet(folder: Path, number: int | None = None) -> int:
             return int(file.read_text())
         if number is None:
             taken = {int(f.read_text()) for f in beds_folder().glob("*/subnet")}
-            number = pick_subnet(folder.name, taken)
+            number = pick_subnet(folder.name, taken | routed_subnets())
         folder.mkdir(parents=True, exist_ok=True)
         file.write_text(str(number))
         return number

@@ -197,6 +197,7 @@ class Host:
             outer = subprocess.Popen(
                 [*enter, *separate, "bash", str(HERE / "host_init.sh")],
                 env=environment,
+                cwd=self.folder,  # tells whose it is
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

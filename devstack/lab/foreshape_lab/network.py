@@ -23,6 +23,16 @@ def pick_subnet(bed: str, taken: set[int]) -> int:
     raise LabError("every one of the 512 lab networks is taken: take beds down")
 
 
+def routed_subnets(table: Path = Path("/proc/net/route")) -> set[int]:
+    """Those that this machine has a route to, as of a bed that was killed: its folder may be gone while its switch stands."""
+    found = set()
+    for line in table.read_text().splitlines()[1:]:
+        a, b, c, _ = int(line.split()[1], 16).to_bytes(4, "little")
+        if a == 198 and b in (18, 19):
+            found.add((b - 18) * 256 + c)
+    return found
+
+
 @dataclass(frozen=True)
 class Network:
     """One bed's network."""

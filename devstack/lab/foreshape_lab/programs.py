@@ -245,10 +245,13 @@ class Agent(Program):
         self.note()
         return self
 
-    def wait_for_report(self, timeout_s: float = 40) -> "Agent":
-        """Until the controller has a report that this process sent."""
+    def wait_for_report(self, timeout_s: float = 120) -> "Agent":
+        """Until the controller has a report that this process sent. Raises LabError with what the agent said last."""
         since = time.time()
-        wait_until(lambda: self._reported(since), f"a report of {self.host.name} (see {self.log})", timeout_s)
+        try:
+            wait_until(lambda: self._reported(since), f"a report of {self.host.name}", timeout_s)
+        except LabError as e:
+            raise LabError(f"{e}; it said: {self.said()[-2000:]}") from e
         return self
 
     def _reported(self, since: float) -> bool:
