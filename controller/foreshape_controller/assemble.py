@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from foreshape_controller.config import Settings
+from foreshape_controller.decide.segments import Segments
 from foreshape_controller.decide.sell import SellRule, Terms
 from foreshape_controller.decide.tiers import BUILT_IN, Tiers
 from foreshape_controller.errors import ConfigError, Gone
@@ -16,6 +17,7 @@ from foreshape_controller.loops.acting import Acting
 from foreshape_controller.loops.census import Census, Doors, Speaks
 from foreshape_controller.loops.clouding import CloudWatch
 from foreshape_controller.loops.cloudwork import CloudWork
+from foreshape_controller.loops.elsewhere import Elsewhere
 from foreshape_controller.loops.joining import Joining
 from foreshape_controller.loops.lockout import without_ours
 from foreshape_controller.loops.migrations import SIDE_BY_SIDE, migrations
@@ -26,11 +28,12 @@ from foreshape_controller.loops.reserve_foreseen import Foreseen
 from foreshape_controller.loops.reserve_request import Requests
 from foreshape_controller.loops.sell import Selling, SellTerms
 from foreshape_controller.loops.shadowing import ShadowTerms
-from foreshape_controller.model.cloud import CloudView, Right
+from foreshape_controller.model.cloud import CloudView, Right, reservation_type
 from foreshape_controller.store import Store
 
 if TYPE_CHECKING:
     from foreshape_controller.cloud.session import Cloud
+    from foreshape_controller.cloud.tokens import KeystoneTokens
 
 LOCK_S = 60.0
 """A reading may show a lock of ours that was lifted since, if it was set so long before at most."""
@@ -56,6 +59,7 @@ def build(
     clock: Callable[[], float],
     door: "Cloud | None" = None,
     tiers: Callable[[], Tiers] = lambda: BUILT_IN,
+    segments: Segments | None = None,
 ) -> CloudWork | None:
     """None where no cloud is configured. ``door``: one that is connected already, for tests. Raises ConfigError."""
     if not settings.cloud.enabled:
@@ -87,10 +91,22 @@ def build(
         foreseen=Foreseen(
             reservations, watch, store.migrating.proposals.waiting, lambda: {r.migration.server for r in store.migrating.moves.open()}
         ),
-        migrations=migrations(settings, store, cloud.nova, watch, reservations, tiers, workers=SIDE_BY_SIDE),
+        migrations=migrations(
+            settings, store, cloud.nova, watch, reservations, tiers, workers=SIDE_BY_SIDE, segments=segments, placement=cloud.placement
+        ),
+        elsewhere=Elsewhere(watch, lambda: joining.joined.elsewhere, store.migrating.sightings, reservations, store.migrating.moves),
         selling=Selling(store, watch, cloud.placement, acting.why_not, _selling(settings)),
         pools=_pools(settings, store, cloud, watch, acting),
     )
+
+
+def tokens(settings: Settings, door: "Cloud | None", clock: Callable[[], float]) -> "KeystoneTokens | None":
+    """Tenants' tokens; None where no cloud is configured."""
+    if not settings.cloud.enabled or door is None or door.subject is None:
+        return None
+    from foreshape_controller.cloud.tokens import KeystoneTokens, TokenTerms  # noqa: PLC0415  only where a cloud is configured
+
+    return KeystoneTokens(door.subject, TokenTerms(settings.identity.token_cache_s), clock, time.monotonic, door.issue)
 
 
 def _pools(settings: Settings, store: Store, cloud: "Cloud", watch: CloudWatch, acting: Acting) -> PoolWork:
@@ -134,7 +150,7 @@ def _reservations(settings: Settings, store: Store, cloud: "Cloud", watch: Cloud
             return False
 
     r = settings.reservations
-    door = Door(cloud.placement, me, disabled)
+    door = Door(cloud.placement, me, disabled, reservation_type(store.controller))
     return Reservations(
         store.reservations, door, watch, acting.why_not, ReserveTerms(r.lead_s, r.lock_wait_s, r.audit_every_s, r.orphan_grace_s)
     )

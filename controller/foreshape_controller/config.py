@@ -17,8 +17,12 @@ from typing import Any
 from oslo_config import cfg
 
 from foreshape_controller.config_cloud import CloudSettings, MigrationSettings, PoolSettings, ReservationSettings, SellSettings
+from foreshape_controller.config_tenants import IdentitySettings, PricingSettings, RequestSettings
 from foreshape_controller.errors import ConfigError
 from foreshape_controller.option import option
+
+TOLD_S = 120.0
+"""What an agent did in time it tells with its next report; so long after an order's end that is waited for."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,13 @@ class StoreSettings:
     url: str = option(
         "sqlite:////var/lib/foreshape/controller.db",
         "SQLAlchemy URL",
-        "Database of the controller. The folder must exist and be writable; sqlite:// keeps everything in memory (tests).",
+        "Database of the controller. SQLite: the folder must exist and be writable; sqlite:// keeps everything in memory (tests). "
+        "PostgreSQL: postgresql+psycopg://USER@HOST/NAME (pip install 'foreshape[postgresql]'); its password in ~/.pgpass.",
     )
     synchronous: str = option(
         "full",
         "full | normal",
-        "When SQLite forces a commit to disk. full: a report is acknowledged only when it survives a power cut. "
+        "When the database forces a commit to disk. full: a report is acknowledged only when it survives a power cut. "
         "normal: it survives kill -9 of the controller, but the last seconds may go with the machine.",
         choices=("full", "normal"),
     )
@@ -104,6 +109,14 @@ class PlanSettings:
     forecast_batch: int = option(
         250, "series", "Series that are forecast at once. More are a little faster and need more memory: 1 MiB each.", min=10, max=100000
     )
+    forecast_apart_from: int = option(
+        2000,
+        "servers",
+        "From so many servers on, forecasts are made by a process of their own, so that nobody who asks something waits for them. "
+        " It needs some 300 MiB more. 0: never.",
+        min=0,
+        max=1000000,
+    )
     alarms_per_month: float = option(
         1.0,
         "alarms per series and 30 days",
@@ -136,6 +149,19 @@ class PlanSettings:
         "advise",
         "observe | advise | act",
         "Mode of the cloud until somebody sets one (foreshape mode set). observe measures, advise decides and tells, act resizes.",
+        choices=("observe", "advise", "act"),
+    )
+    tenants_default: str = option(
+        "act",
+        "observe | advise | act",
+        "How far a tenant lets Foreshape go who chose nothing. observe: he has to opt in ('foreshape optin'). The lowest of this, "
+        "of what he chooses and of the operators' modes is in force.",
+        choices=("observe", "advise", "act"),
+    )
+    tenants_may: str = option(
+        "act",
+        "observe | advise | act",
+        "The highest mode that tenants may choose. Opting out ('foreshape optout') always works.",
         choices=("observe", "advise", "act"),
     )
 
@@ -334,6 +360,30 @@ class ApiSettings:
         "path",
         "Bearer token of operators; made, readable by the controller's user only, at the first start.",
     )
+    metrics_token_file: str = option(
+        "",
+        "path",
+        "Token by which Prometheus may read /metrics, and nothing else (docs/observability.md). Made at the start. Empty: operators only.",
+    )
+    metrics_hosts: bool = option(True, "true | false", "Metrics of each host: some 20 series a host.")
+    metrics_servers: int = option(
+        0, "servers", "Metrics of single servers, so many of the largest: 8 series a server. 0: none.", min=0, max=30000
+    )
+    streams: int = option(
+        200, "count", "Event streams (GET /v1/stream) that are open at once; further ones are answered 503.", min=1, max=10000
+    )
+    project_streams: int = option(10, "count", "… of one project.", min=1, max=10000)
+    reports_apart: bool = option(
+        True,
+        "true | false",
+        "Agents' reports are taken by a process of its own, so that plans and forecasts of large clouds do not keep agents waiting. "
+        "false: by the controller's own threads.",
+    )
+    proxies: tuple[str, ...] = option(
+        (),
+        "addresses, comma separated",
+        "Reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; of others they are not.",
+    )
     workers: int = option(8, "threads", "Requests that are worked on at once; writes to the store are one at a time anyway.", min=1, max=64)
 
 
@@ -365,6 +415,9 @@ class Settings:
     migrations: MigrationSettings = field(default_factory=MigrationSettings)
     pools: PoolSettings = field(default_factory=PoolSettings)
     sell: SellSettings = field(default_factory=SellSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    requests: RequestSettings = field(default_factory=RequestSettings)
+    pricing: PricingSettings = field(default_factory=PricingSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     log: LogSettings = field(default_factory=LogSettings)
     simulated: bool = False
@@ -387,6 +440,9 @@ _SECTIONS: Mapping[str, type] = types.MappingProxyType(
         "migrations": MigrationSettings,
         "pools": PoolSettings,
         "sell": SellSettings,
+        "identity": IdentitySettings,
+        "requests": RequestSettings,
+        "pricing": PricingSettings,
         "api": ApiSettings,
         "log": LogSettings,
     }
@@ -407,9 +463,20 @@ def load(path: str | Path) -> Settings:
         conf.register_opts([_declare(f) for f in fields(cls)], group=section)
     try:
         conf([], project="foreshape", default_config_files=[str(file)], default_config_dirs=[])
-        return Settings(**{section: _read(conf, section, cls) for section, cls in _SECTIONS.items()})
+        return _agreeing(Settings(**{section: _read(conf, section, cls) for section, cls in _SECTIONS.items()}))
     except (cfg.ConfigFileValueError, cfg.ConfigFileParseError, ValueError) as e:
         raise ConfigError(f"{file}: {_LOCATION.sub('', str(e))}") from e
+
+
+def _agreeing(s: Settings) -> Settings:
+    """Raises ValueError where two options together make no sense."""
+    least = s.plan.order_ttl_s + TOLD_S
+    if s.safety.breaker_window_s < least:
+        raise ValueError(
+            f"[safety] breaker_window_s = {s.safety.breaker_window_s:g} is shorter than an order may take to fail ([plan] order_ttl_s and "
+            f"{TOLD_S:g} s in which an agent tells of it): no failure would count; set it to {least:g} or more"
+        )
+    return s
 
 
 def sample() -> str:

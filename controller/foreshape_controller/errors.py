@@ -46,10 +46,50 @@ class Invalid(ControllerError):
     code = "invalid"
 
 
+class KeyReused(ControllerError):
+    """An Idempotency-Key that was used for another request."""
+
+    code = "idempotency_key_reused"
+
+
+class RequestUnderWay(ControllerError):
+    """The same request, by its Idempotency-Key, is being worked on."""
+
+    code = "request_under_way"
+
+
+class OutcomeUnknown(ControllerError):
+    """The same request, by its Idempotency-Key, was begun by a process that is gone."""
+
+    code = "outcome_unknown"
+
+
+class WrongMedia(ControllerError):
+    """A body of another kind than the route takes."""
+
+    code = "wrong_media_type"
+
+
 class Unauthenticated(ControllerError):
     """No token, or one that is unknown or revoked."""
 
     code = "unauthenticated"
+
+
+class Forbidden(ControllerError):
+    """Who asks is known, and may not do this."""
+
+    code = "forbidden"
+
+
+class TooMany(ControllerError):
+    """Somebody asks too often. ``delay``: seconds after which he may again."""
+
+    code = "too_many_requests"
+
+    def __init__(self, text: str, *, delay: float) -> None:
+        super().__init__(text)
+        self.delay = delay
 
 
 class Forged(ControllerError):

@@ -192,6 +192,7 @@ class Bed:
     def _control(self) -> None:
         if self.controller is None:
             return
+        self.controller.optout.run_once(self.now)
         if self.reclaim.enabled:
             self.controller.reclaim.run_once(self.now)
         if self.now >= self._next_plan:
@@ -199,10 +200,15 @@ class Bed:
             self.plans += 1
             self.controller.plan_loop.run_once(self.now)
             self.controller.feedback.run_once(self.now)
+            self.controller.optout.run_once(self.now)
+            if self.controller.requests is not None:
+                self.controller.requests.run_once(self.now)
         if self.now >= self._next_tidy:
             self._next_tidy += self.pace.tidy_s
             self.controller.store.journal.expire(self.now)
             self.controller.tidy()
+            if self.controller.pricing is not None:
+                self.controller.pricing.loop.run_once(self.now)
 
     def close(self) -> None:
         for node in self.nodes.values():

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -48,6 +49,7 @@ class DemoOptions:
     trace: Path | None = None
     keep: bool = False
     port: int = 0
+    serve: bool = False
 
     @property
     def budget_s(self) -> float | None:
@@ -69,7 +71,8 @@ def run_demo(options: DemoOptions, out: TextIO) -> int:
         assert bed.controller is not None
         try:
             with Serving(bed.controller, options.port) as api:
-                return _show(options, bed, Screen(out, _title(options), _hint(api.url, folder)), started, out)
+                code = _show(options, bed, Screen(out, _title(options), _hint(bed, api.url, folder)), started, out)
+                return _serve(bed, api.url, out) if options.serve and not code else code
         except PortTaken as e:
             raise CliError(str(e)) from e
         finally:
@@ -92,6 +95,25 @@ def _show(options: DemoOptions, bed: Bed, screen: Screen, started: float, out: T
         return EXIT_INTERRUPTED
     out.write(outcome.text + "\n")
     return _verdict(outcome) or code
+
+
+def _serve(bed: Bed, url: str, out: TextIO) -> int:
+    """Go on, slowly, until somebody has seen enough."""
+    out.write(f"\nIt goes on until Ctrl-C, {bed.pace.cycle_s:.0f} simulated seconds each second. The dashboard, logged in:\n")
+    out.write(f"  {_link(bed, url)}\n")
+    out.flush()
+    try:
+        while True:
+            time.sleep(1)
+            bed.step()
+    except KeyboardInterrupt:
+        return 0
+
+
+def _link(bed: Bed, url: str) -> str:
+    """The token stands behind the #: browsers send that to no server, and the page takes it out of the address."""
+    assert bed.controller is not None
+    return f"{url}/dashboard/index.html#token={bed.controller.admin_token}"
 
 
 def play(options: DemoOptions, bed: Bed, watch: Watch, screen: Screen, started: float) -> None:
@@ -142,8 +164,14 @@ def _title(options: DemoOptions) -> str:
     )
 
 
-def _hint(url: str, folder: Path) -> str:
-    return f"While it runs, in another terminal:\n  foreshape --url {url} --token-file {folder / 'admin-token'} server list"
+def _hint(bed: Bed, url: str, folder: Path) -> str:
+    where = f"export FORESHAPE_URL={url} FORESHAPE_TOKEN_FILE={folder / 'admin-token'}"
+    return f"While it runs, in another terminal:\n  {where}\n  {_program()} server list\nand in a browser:\n  {_link(bed, url)}"
+
+
+def _program() -> str:
+    """As it was called: where an environment's folder is on no path, its program is found by that."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "foreshape" else "foreshape"
 
 
 @contextmanager

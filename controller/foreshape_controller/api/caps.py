@@ -1,5 +1,6 @@
-"""Hard caps: who may use at most how much, until when and why. Every route needs the admin token."""
+"""Hard caps: who may use at most how much, until when and why. Operators set them; a tenant sees those that concern him."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,33 +9,43 @@ from litestar import Request, Router, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api import visible
+from foreshape_controller.api.auth import OPERATORS
+from foreshape_controller.api.noting import touch
 from foreshape_controller.api.scopes import one_line
 from foreshape_controller.api.services import Services
 from foreshape_controller.decide import caps as rules
 from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.loops.guarding import Scope
+from foreshape_controller.model.caller import OPERATOR, Caller
 from foreshape_controller.model.cap import UNITS, Cap, CapAnswer, CapEffect, CapRequest
 from foreshape_controller.model.server import Server
+from foreshape_controller.store.caps import missing
 from foreshape_wire.ids import new_id
 
+_STRICTER = re.compile(r"\b(host|segment):.+?(?= is stricter)")
+"""Names in ``decide.caps.notes`` that are not for tenants."""
 SHOWN = 100
 """Servers whose effects are told one by one."""
 
 
-@get("/caps", sync_to_thread=True)
-def caps(services: NamedDependency[Services]) -> list[CapAnswer]:
-    """All caps: those in force first, then those that ended, the newest first."""
+@get("/caps", rule="caps:list", sync_to_thread=True)
+def caps(services: NamedDependency[Services], caller: NamedDependency[Caller]) -> list[CapAnswer]:
+    """All caps that concern the caller: those in force first, then those that ended, the newest first."""
     now = services.clock()
     scope = services.guarding.scope(now)
-    found = [_answer(c, scope, now) for c in services.store.caps.all()]
+    his = _his(caller, scope)
+    found = [_told(services, caller, _answer(c, his, now)) for c in services.store.caps.all() if _concerns(c, caller, his)]
     return sorted(found, key=lambda c: (c.state != "in force", -c.since))
 
 
-@get("/caps/{cap:str}", sync_to_thread=True)
-def show(services: NamedDependency[Services], cap: FromPath[str]) -> CapAnswer:
-    """One cap, and what it means for each server."""
-    return _shown(services, services.store.caps.find(cap))
+@get("/caps/{cap:str}", rule="caps:list", sync_to_thread=True)
+def show(services: NamedDependency[Services], caller: NamedDependency[Caller], cap: FromPath[str]) -> CapAnswer:
+    """One cap, and what it means for each server: a tenant's own."""
+    found = services.store.caps.find(cap)
+    if not _concerns(found, caller, _his(caller, services.guarding.scope(services.clock()))):
+        raise missing(cap)
+    return _told(services, caller, _shown(services, found, caller))
 
 
 @post("/caps", status_code=201, sync_to_thread=True)
@@ -43,6 +54,7 @@ def create(services: NamedDependency[Services], data: JSONBody[CapRequest]) -> l
     now = services.clock()
     scope, reason, by = _resolved(services, data.scope, now), one_line(data.reason), one_line(data.by)
     made = rules.compose(msgspec.structs.replace(data, scope=scope, reason=reason, by=by), new_id, now)
+    touch(scope, cause=made[0].id)
     services.store.caps.add(made, now)
     for cap in made:
         _tell(services, cap)
@@ -56,13 +68,14 @@ def lift(request: Request[Any, Any, Any], services: NamedDependency[Services], c
     if len(why) > rules.REASON_MOST:
         raise Invalid(f"reason: at most {rules.REASON_MOST} characters")
     before = services.store.caps.find(cap)
+    touch(before.scope, cause=before.id)
     lifted = services.store.caps.lift(cap, why, services.clock())
     if lifted != before:
         _tell(services, lifted)
     return _shown(services, lifted)
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[caps, show, create, lift], tags=["caps"])
+ROUTER = Router("/v1", opt=OPERATORS, route_handlers=[caps, show, create, lift], tags=["caps"])
 
 
 def _tell(services: Services, cap: Cap) -> None:
@@ -90,9 +103,44 @@ def _resolved(services: Services, scope: str, now: float) -> str:
     return scope
 
 
-def _shown(services: Services, cap: Cap) -> CapAnswer:
+def _his(caller: Caller, scope: Scope) -> Scope:
+    """The scene with his servers alone; all for operators."""
+    if caller.everywhere:
+        return scope
+    return msgspec.structs.replace(scope, servers=tuple(s for s in scope.servers if caller.sees(s.project)))
+
+
+def _concerns(cap: Cap, caller: Caller, his: Scope) -> bool:
+    """Set for him, or for a host or a segment in which he has a server now."""
+    return (
+        caller.everywhere
+        or cap.scope == f"project:{caller.project}"
+        or any(cap.scope in set(rules.scopes(s, his.groups)) for s in his.servers)
+    )
+
+
+def _told(services: Services, caller: Caller, answer: CapAnswer) -> CapAnswer:
+    """A tenant is told neither which host or segment it is for, nor which operator set it."""
+    if caller.everywhere:
+        return answer
+    kind, _, _ = answer.scope.partition(":")
+    words = visible.words(services, caller)
+    return msgspec.structs.replace(
+        answer,
+        scope=answer.scope if kind in ("project", "server") else kind,
+        reason=words(answer.reason),
+        lifted_why=words(answer.lifted_why),
+        by="",
+        effects=tuple(
+            msgspec.structs.replace(e, host=visible.host(caller, e.host), notes=tuple(_STRICTER.sub(r"a \1", n) for n in e.notes))
+            for e in answer.effects
+        ),
+    )
+
+
+def _shown(services: Services, cap: Cap, caller: Caller = OPERATOR) -> CapAnswer:
     now = services.clock()
-    scope = services.guarding.scope(now)
+    scope = _his(caller, services.guarding.scope(now))
     strict = rules.strictest(scope.caps, scope.servers, scope.groups, now).get(cap.resource, {})
     of = [s for s in scope.servers if cap.scope in set(rules.scopes(s, scope.groups))]
     effects = tuple(_effect(services, cap, s, strict) for s in of[:SHOWN]) if cap.state(now) == "in force" else ()

@@ -3,14 +3,14 @@
 from litestar import Router, get
 from litestar.di import NamedDependency
 
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api.auth import OPERATORS
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import Invalid
 from foreshape_controller.loops.clouding import PLACING
 from foreshape_controller.loops.cloudwork import CloudWork
 from foreshape_controller.loops.joining import NEEDED
 from foreshape_controller.model.cloud import CloudService, CloudView, Right
-from foreshape_controller.model.cloud_answers import CloudAnswer, ServiceAnswer
+from foreshape_controller.model.cloud_answers import CloudAnswer, MisplacedAnswer, ServiceAnswer
 
 SHOWN = 100
 """Most names of each kind."""
@@ -59,6 +59,7 @@ def status(services: NamedDependency[Services]) -> CloudAnswer:
         unreported=joined.unreported[:SHOWN],
         unwatched=joined.unwatched,
         strangers=joined.strangers[:SHOWN],
+        elsewhere=tuple(map(MisplacedAnswer.of, work.elsewhere.found[:SHOWN])),
         held=joined.held,
         differing=joined.differing,
         differences=joined.differences,
@@ -90,6 +91,8 @@ def summary(services: Services) -> str:
     ]
     said.append(f"{len(view.servers)} servers, {alone} left alone")
     said += [f"{odd} problems: foreshape cloud status"] if odd else []
+    astray = len(work.elsewhere.found)
+    said += [f"{astray} GUESTS RUN WHERE NOVA DOES NOT HAVE THEM: foreshape cloud status"] if astray else []
     said += ["HELD BACK: foreshape cloud status says why"] if work.watch.why_not(now, PLACING) else []
     return "; ".join(said)
 
@@ -126,4 +129,4 @@ def _asked(s: CloudService) -> str:
     return ".".join(map(str, min(most, ASKED[s.name]))) if most and s.name in ASKED else ""
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[status, rights], tags=["cloud"])
+ROUTER = Router("/v1", opt=OPERATORS, route_handlers=[status, rights], tags=["cloud"])

@@ -1,4 +1,4 @@
-"""The events calendar: declared one by one, or imported. Every route needs the admin token."""
+"""The events calendar: declared one by one, or imported; by operators for all, by tenants for their own servers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,16 +10,18 @@ from litestar.di import NamedDependency
 from litestar.exceptions import InternalServerException
 from litestar.params import FromPath, JSONBody
 
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api import visible
 from foreshape_controller.api.services import Services
-from foreshape_controller.errors import Invalid
+from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.loops import ical
 from foreshape_controller.loops.calendar import Calendar, Known
 from foreshape_controller.loops.words import compose
+from foreshape_controller.model.caller import Caller
 from foreshape_controller.model.event import Event, EventAnswer, EventRequest, ImportAnswer, ImportTerms, Occurrence
 from foreshape_controller.model.history import WATCHED
 from foreshape_wire.ids import new_id
 
+RULE = "events:create"
 LOOKED_FOR_S = (8 * 86400.0, 370 * 86400.0)
 """How far ahead the next occurrence is looked for: most recur within a week."""
 
@@ -41,46 +43,78 @@ class ImportQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Keep events that vanished from the calendar."""
 
 
-@get("/events", sync_to_thread=True)
-def events(services: NamedDependency[Services]) -> list[EventAnswer]:
-    """All events, the next to happen first."""
+@get("/events", rule="events:list", sync_to_thread=True)
+def events(services: NamedDependency[Services], caller: NamedDependency[Caller]) -> list[EventAnswer]:
+    """All events, the next to happen first; a tenant's own."""
     calendar = Calendar(services.store.events)
     known, now = calendar.known(), services.clock()
-    found = [_answer(calendar, known, e, now) for e in known.events]
+    found = [_answer(calendar, known, e, now) for e in services.store.events.all(caller.only)]
     return sorted(found, key=lambda e: (e.next_start is None, e.next_start or 0.0, e.name))
 
 
-@get("/events/{name:str}", sync_to_thread=True)
-def event(services: NamedDependency[Services], name: FromPath[str]) -> EventAnswer:
-    return _shown(services, services.store.events.find(name))
+@get("/events/{name:str}", rule="events:list", sync_to_thread=True)
+def event(services: NamedDependency[Services], caller: NamedDependency[Caller], name: FromPath[str]) -> EventAnswer:
+    """One event, by its id or its name."""
+    return _shown(services, services.store.events.find(name, caller.only))
 
 
-@post("/events", status_code=201, sync_to_thread=True)
-def create(services: NamedDependency[Services], data: JSONBody[EventRequest]) -> EventAnswer:
-    """Declare an event."""
-    made = compose(data, new_id("evt"), services.clock())
+@post("/events", status_code=201, rule=RULE, sync_to_thread=True)
+def create(services: NamedDependency[Services], caller: NamedDependency[Caller], data: JSONBody[EventRequest]) -> EventAnswer:
+    """Declare an event; a tenant for his own project or one of its servers."""
+    said = msgspec.structs.replace(data, scope=_scope(services, caller, data.scope))
+    made = msgspec.structs.replace(compose(said, new_id("evt"), services.clock()), project=_owner(services, caller))
     services.store.events.put(made)
     return _shown(services, made)
 
 
-@delete("/events/{name:str}", status_code=204, sync_to_thread=True)
-def forget(services: NamedDependency[Services], name: FromPath[str]) -> None:
+@delete("/events/{name:str}", rule="events:delete", status_code=204, sync_to_thread=True)
+def forget(services: NamedDependency[Services], caller: NamedDependency[Caller], name: FromPath[str]) -> None:
     """Delete an event and what was learned of it."""
-    services.store.events.remove(services.store.events.find(name).id)
+    found = services.store.events.find(name, caller.only)
+    visible.ask(services, caller, found.project, "events:delete")
+    services.store.events.remove(found.id)
 
 
-@post("/events/import", status_code=200)
-async def take(request: Request[Any, Any, Any], services: NamedDependency[Services]) -> ImportAnswer:
-    """Body: an iCalendar file; query: the fields of ImportQuery. Events are known again by their UID."""
+@post("/events/import", rule=RULE, status_code=200)
+async def take(request: Request[Any, Any, Any], services: NamedDependency[Services], caller: NamedDependency[Caller]) -> ImportAnswer:
+    """Body: an iCalendar file; query: the fields of ImportQuery. Events are known again by their UID.
+
+    A tenant's are for his own project, or for one of its servers (``X-FORESHAPE-SCOPE``), and fewer.
+    """
     query = _query(request)
     try:
         text = await request.body()
     except InternalServerException as e:  # the framework's word for a sender that went away
         raise Invalid("the connection ended before the calendar did") from e
-    return await sync_to_thread(_imported, services, text, query)
+    return await sync_to_thread(_imported, services, caller, text, query)
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[events, event, create, forget, take], tags=["events"])
+ROUTER = Router("/v1", route_handlers=[events, event, create, forget, take], tags=["events"])
+
+
+def _owner(services: Services, caller: Caller) -> str:
+    """Project of what he declares; empty: the operators' own."""
+    return "" if caller.everywhere and services.identity.policy.may(RULE, caller, "") else caller.project
+
+
+def _scope(services: Services, caller: Caller, wanted: str) -> str:
+    """The scope, a server by its id. Raises NotFound for what is not his, as for what does not exist; Forbidden, Ambiguous."""
+    if not wanted and caller.project:
+        return f"project:{caller.project}"
+    if not wanted:
+        visible.ask(services, caller, "", RULE)
+        return ""
+    kind, _, name = wanted.partition(":")
+    if kind == "server":
+        return f"server:{visible.changed(services, caller, name, RULE).id}"
+    if kind not in ("project", "cloud", "zone", "segment"):
+        return wanted  # what is no scope is refused by name
+    if caller.everywhere:
+        visible.ask(services, caller, name if kind == "project" else "", RULE)
+        return wanted
+    if wanted != f"project:{caller.project}":
+        raise NotFound(f"there is no {wanted[:80]!r}: write project:{caller.project}, or server:ID of a server of yours")
+    return wanted
 
 
 def _query(request: Request[Any, Any, Any]) -> ImportQuery:
@@ -90,18 +124,21 @@ def _query(request: Request[Any, Any, Any]) -> ImportQuery:
         raise Invalid(f"query: {e}") from e
 
 
-def _imported(services: Services, text: bytes, query: ImportQuery) -> ImportAnswer:
-    given = {r: getattr(query, r) for r in WATCHED}
+def _imported(services: Services, caller: Caller, text: bytes, query: ImportQuery) -> ImportAnswer:
+    given, owner = {r: getattr(query, r) for r in WATCHED}, _owner(services, caller)
+    bounds = ical.TENANTS if owner or not caller.everywhere else ical.Bounds()
     terms = ImportTerms(
         source=query.source,
-        scope=query.scope,
+        scope=_scope(services, caller, query.scope),
         factors={r: f for r, f in given.items() if f is not None},
         time_zone=query.time_zone,
         lead_s=query.lead_s,
         tail_s=query.tail_s,
+        project=owner,
     )
-    found = ical.parse(text, terms, services.clock())
-    done = services.store.events.replace(found.source, found.events, keep=query.keep)
+    found = ical.parse(text, terms, services.clock(), bounds)
+    scoped = tuple(msgspec.structs.replace(e, scope=_scope(services, caller, e.scope)) for e in found.events)
+    done = services.store.events.replace(found.source, scoped, keep=query.keep, project=terms.project)
     return ImportAnswer(source=found.source, added=done.added, updated=done.updated, unchanged=done.unchanged, removed=done.removed)
 
 
@@ -130,6 +167,7 @@ def _answer(calendar: Calendar, known: Known, e: Event, now: float) -> EventAnsw
         note=e.note,
         source=e.source,
         created_at=e.created_at,
+        project=e.project,
     )
 
 

@@ -1,13 +1,14 @@
-"""Forecasts of groups of servers: hosts, projects, segments, zones. Every route needs the admin token."""
+"""Forecasts of groups of servers: hosts, projects, segments, zones; what segments have and pass on."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from litestar import Router, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from foreshape_controller.api import present
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api import present, visible
+from foreshape_controller.api.auth import OPERATORS
 from foreshape_controller.api.services import Services
 from foreshape_controller.decide.reclaim import tier_floor
 from foreshape_controller.decide.segment_sums import Floors, Passed, Rooms, Standing, Sums, balances, passed, standing
@@ -21,22 +22,28 @@ from foreshape_controller.model.answers import (
     SeriesForecastAnswer,
     TransferAnswer,
 )
+from foreshape_controller.model.caller import Caller
 from foreshape_controller.model.forecast import LEVELS, Forecast
-from foreshape_controller.model.group import Groups, Member, group_series, kind_of
-from foreshape_controller.model.history import GROUPS, RESOURCES, WATCHED
+from foreshape_controller.model.group import Groups, Member, group_series
+from foreshape_controller.model.history import RESOURCES, WATCHED
+from foreshape_controller.model.kinds import GROUPS, kind_of
 from foreshape_controller.model.server import ClusterView
 
 Since = Annotated[float, QueryParameter(gt=0, le=365 * 86400, description="seconds back from now")]
 MEDIAN, HIGH = LEVELS.index(0.5), LEVELS.index(0.95)
 
 
-@get("/forecasts/{series:str}", sync_to_thread=True)
-def forecast(services: NamedDependency[Services], series: FromPath[str]) -> SeriesForecastAnswer:
-    """What a group is expected to want, and how many servers it is expected to have. A server's is at ``/servers/{name}/forecast``."""
+@get("/forecasts/{series:str}", rule="forecasts:show", sync_to_thread=True)
+def forecast(services: NamedDependency[Services], caller: NamedDependency[Caller], series: FromPath[str]) -> SeriesForecastAnswer:
+    """What a group is expected to want, and how many servers it is expected to have. A server's is at ``/servers/{name}/forecast``.
+
+    A tenant may ask about his own project.
+    """
     kind = kind_of(series)
     if kind is None:
         raise Invalid(f"{series!r} names no group: write {', '.join(f'{k}:NAME' for k in GROUPS)}, or ask /v1/servers/NAME/forecast")
-    latest = [services.store.forecasts.latest(r, series) for r in (*WATCHED, "servers")]
+    his = caller.everywhere or (kind == "project" and caller.sees(series.removeprefix("project:")))
+    latest = [services.store.forecasts.latest(r, series) for r in (*WATCHED, "servers")] if his else []
     fans = [f for f in latest if f is not None]
     if not fans:
         raise NotFound(f"there is no forecast of {series}: nobody belongs to it, or the next plan makes one")
@@ -44,19 +51,27 @@ def forecast(services: NamedDependency[Services], series: FromPath[str]) -> Seri
         series=series,
         kind=kind,
         name=series.removeprefix(f"{kind}:"),
-        servers=len(_groups(services).members.get(series, ())),
+        servers=len(_grouped(services, visible.glance(services, caller)).members.get(series, ())),
         origin=float(fans[0].origin),
-        fans=tuple(present.fan(f, series) for f in fans),
+        fans=tuple(present.fan(f, series, visible.words(services, caller)) for f in fans),
     )
 
 
 @get("/segments", sync_to_thread=True)
 def segments(services: NamedDependency[Services]) -> list[SegmentAnswer]:
     """What the servers of each want, have and were sold together, and what is expected."""
-    view = services.store.inventory.view(services.clock())
-    groups = _grouped(services, view)
-    floors, rooms = _floors(services, view, groups), _rooms(services, view)
-    return [_segment(services, n, standing(view, groups, group_series("segment", n), floors, rooms)) for n in services.segments.segments]
+    return _segments(services, tuple(services.segments.segments))[1]
+
+
+@get("/segments/{name:str}", sync_to_thread=True)
+def segment(services: NamedDependency[Services], name: FromPath[str]) -> SegmentAnswer:
+    """The same of one, and who is in it."""
+    known = services.segments.segments
+    if name not in known:
+        raise NotFound(f"there is no segment {name[:80]!r}; known are {', '.join(known) or 'none: [plan] segments_file names their file'}")
+    groups, (answer,) = _segments(services, (name,))
+    answer.members = tuple(groups.members.get(group_series("segment", name), ()))
+    return answer
 
 
 @get("/segments/report", sync_to_thread=True)
@@ -86,6 +101,13 @@ def _transfer(giver: str, taker: str, resource: str, p: Passed) -> TransferAnswe
         hosts=len(p.hosts),
         last_at=p.last_at,
     )
+
+
+def _segments(services: Services, names: Sequence[str]) -> tuple[Groups, list[SegmentAnswer]]:
+    view = services.store.inventory.lately(services.clock(), visible.GLANCE_S)
+    groups = _grouped(services, view)
+    floors, rooms = _floors(services, view, groups), _rooms(services, view)
+    return groups, [_segment(services, n, standing(view, groups, group_series("segment", n), floors, rooms)) for n in names]
 
 
 def _segment(services: Services, name: str, now: Standing) -> SegmentAnswer:
@@ -130,12 +152,8 @@ def _rooms(services: Services, view: ClusterView) -> Rooms:
     }
 
 
-def _groups(services: Services) -> Groups:
-    return _grouped(services, services.store.inventory.view(services.clock()))
-
-
 def _grouped(services: Services, view: ClusterView) -> Groups:
     return grouped([Member.of(s) for s in view.servers], services.segments, services.store.profiles.names())
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[forecast, segments, report], tags=["operators"])
+ROUTER = Router("/v1", opt=OPERATORS, route_handlers=[forecast, segments, segment, report], tags=["operators"])

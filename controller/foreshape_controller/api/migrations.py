@@ -7,26 +7,24 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec.structs import replace
 
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api.auth import OPERATORS
 from foreshape_controller.api.scopes import one_line
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.loops.draining import told
 from foreshape_controller.loops.migrations import Migrations
 from foreshape_controller.loops.surroundings import Surroundings
-from foreshape_controller.model.moving import (
+from foreshape_controller.model.moving import Goal, Moving, Proposal
+from foreshape_controller.model.moving_answers import (
     Answer,
     ApproveRequest,
     CancelRequest,
     DrainAnswer,
     DrainRequest,
-    Goal,
     HappeningAnswer,
     KeptAnswer,
-    Moving,
     PlanAnswer,
     PlanRequest,
-    Proposal,
     ProposeRequest,
     ShowAnswer,
 )
@@ -133,7 +131,7 @@ def undrain(request: Request[Any, Any, Any], services: NamedDependency[Services]
 
 
 ROUTER = Router(
-    "/v1", guards=[operator], route_handlers=[migrations, show, cancel, approve, propose, plan, drains, drain, undrain], tags=["migrations"]
+    "/v1", opt=OPERATORS, route_handlers=[migrations, show, cancel, approve, propose, plan, drains, drain, undrain], tags=["migrations"]
 )
 
 
@@ -167,6 +165,7 @@ def answer(row: Moving) -> Answer:
         predicted_s=row.predicted_s,
         downtime_s=row.downtime_s,
         took_s=row.took_s,
+        stopped_s=row.stopped_s,
         said="; ".join(s for s in (m.said, f"waits: {row.waits}" if row.waits else "") if s),
         ended=row.ended,
     )
@@ -191,6 +190,7 @@ def proposed(p: Proposal) -> Answer:
         predicted_s=p.predicted_s,
         downtime_s=p.downtime_s,
         took_s=None,
+        stopped_s=None,
         said=p.why,
         ended=None,
     )

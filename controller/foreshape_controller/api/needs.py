@@ -4,7 +4,8 @@ from litestar import Router, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api import visible
+from foreshape_controller.api.auth import OPERATORS
 from foreshape_controller.api.services import Services
 from foreshape_controller.model.answers import CandidateAnswer, NeedAnswer
 from foreshape_controller.model.need import Known
@@ -14,11 +15,15 @@ KEPT_S = 7 * 86400.0
 
 
 @get("/needs", sync_to_thread=True)
-def needs(services: NamedDependency[Services], all: FromQuery[bool] = False) -> list[NeedAnswer]:  # noqa: A002  the query's own word
+def needs(
+    services: NamedDependency[Services],
+    all: FromQuery[bool] = False,  # noqa: A002  the query's own word
+) -> list[NeedAnswer]:
     """Migration needs, the most pressing first; with ``all=true`` then those that were closed within a week."""
-    now = services.clock()
-    names: dict[str, str] = {s.id: s.name or s.id for s in services.store.inventory.view(now).servers}
-    return [_answer(k, names) for k in services.store.needs.list(now - KEPT_S if all else None)]
+    found = services.store.needs.list(services.clock() - KEPT_S if all else None)
+    shown = visible.fleet(services).servers if found else ()
+    names: dict[str, str] = {s.id: s.name or s.id for s in shown}
+    return [_answer(k, names) for k in found]
 
 
 def _answer(known: Known, names: dict[str, str]) -> NeedAnswer:
@@ -41,4 +46,4 @@ def _answer(known: Known, names: dict[str, str]) -> NeedAnswer:
     )
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[needs], tags=["operators"])
+ROUTER = Router("/v1", opt=OPERATORS, route_handlers=[needs], tags=["operators"])

@@ -1,39 +1,48 @@
 """What operators ask. Every route needs the admin token."""
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Router, delete, get, post, put
+from litestar import Request, Router, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from foreshape_controller.api import learning, present
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api import learning, lists, present, visible
+from foreshape_controller.api.auth import OPERATORS
 from foreshape_controller.api.cloud import host_words
 from foreshape_controller.api.cloud import summary as cloud_summary
 from foreshape_controller.api.scopes import by_id, one_line, set_before
 from foreshape_controller.api.services import Services
 from foreshape_controller.api.tiers import tier_names
+from foreshape_controller.decide.discreet import Words
 from foreshape_controller.decide.proof import DAY_S, alarm, changed_share
 from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.model.answers import (
     ForecastAnswer,
     HostAnswer,
-    JoinAnswer,
     ModeAnswer,
     PlanAnswer,
     ServerAnswer,
     SummaryAnswer,
 )
+from foreshape_controller.model.caller import Caller
 from foreshape_controller.model.history import WATCHED
-from foreshape_controller.model.server import ClusterView
+from foreshape_controller.model.server import ClusterView, Server
 from foreshape_controller.store.inventory import HostDetail
 from foreshape_controller.store.marks import added
-from foreshape_controller.store.modes import ModeSet
+from foreshape_controller.store.modes import ModeSet, check_scope
 from foreshape_wire.order import Mode
 
 REASON_MOST = 1000
+SAYS: Mapping[str, Callable[[Server], str]] = {
+    "project": lambda s: s.project,
+    "host": lambda s: s.host,
+    "name": lambda s: s.name,
+    "mode": lambda s: s.mode.value,
+    "state": lambda s: s.state.value,
+}
+"""What servers are filtered by before they are answers; a tenant's hosts have another name there."""
 Scope = Annotated[str, QueryParameter(name="scope", description="cloud, host:NAME, project:ID or server:ID")]
 
 
@@ -46,40 +55,42 @@ class ModeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @get("/hosts", sync_to_thread=True)
-def hosts(services: NamedDependency[Services]) -> list[HostAnswer]:
-    view, details = _view(services), services.store.inventory.details()
-    halts = _halts(services)
-    return [_host(services, view, h.name, details, halts) for h in view.hosts]
+def hosts(request: Request[Any, Any, Any], services: NamedDependency[Services]) -> list[HostAnswer]:
+    view, details = visible.fleet(services), services.store.inventory.details()
+    halts, shown = _halts(services), lists.ahead(request, view.hosts, {"name": lambda h: h.name}, lambda h: h.name)
+    return [_host(services, view, h.name, details, halts) for h in shown]
 
 
 @get("/hosts/{name:str}", sync_to_thread=True)
 def host(services: NamedDependency[Services], name: FromPath[str]) -> HostAnswer:
-    return _host(services, _view(services), name, services.store.inventory.details(), _halts(services))
+    return _host(services, visible.fleet(services), name, services.store.inventory.details(), _halts(services))
 
 
-@get("/servers", sync_to_thread=True)
-def servers(services: NamedDependency[Services]) -> list[ServerAnswer]:
-    view = _view(services)
-    tiers = tier_names(services, view)
-    return [present.server(s, view.at, tiers[s.id]) for s in view.servers]
+@get("/servers", rule="servers:list", sync_to_thread=True)
+def servers(request: Request[Any, Any, Any], services: NamedDependency[Services], caller: NamedDependency[Caller]) -> list[ServerAnswer]:
+    """All that the caller may see: an operator every server, a tenant his project's."""
+    view = visible.glance(services, caller)
+    shown = lists.ahead(request, view.servers, SAYS, lambda s: s.id) if caller.everywhere else view.servers
+    tiers = tier_names(services, msgspec.structs.replace(view, servers=tuple(shown)))
+    return [visible.told(caller, s, present.server(s, view.at, tiers[s.id])) for s in shown]
 
 
-@get("/servers/{name:str}", sync_to_thread=True)
-def server(services: NamedDependency[Services], name: FromPath[str]) -> ServerAnswer:
-    view = _view(services)
+@get("/servers/{name:str}", rule="servers:show", sync_to_thread=True)
+def server(services: NamedDependency[Services], caller: NamedDependency[Caller], name: FromPath[str]) -> ServerAnswer:
+    view = visible.called(services, caller, name)
     found = present.find(view, name)
-    return present.server(found, view.at, tier_names(services, view)[found.id])
+    return visible.told(caller, found, present.server(found, view.at, tier_names(services, view)[found.id]))
 
 
-@get("/servers/{name:str}/forecast", sync_to_thread=True)
-def forecast(services: NamedDependency[Services], name: FromPath[str]) -> ForecastAnswer:
-    found = present.find(_view(services), name)
+@get("/servers/{name:str}/forecast", rule="forecasts:show", sync_to_thread=True)
+def forecast(services: NamedDependency[Services], caller: NamedDependency[Caller], name: FromPath[str]) -> ForecastAnswer:
+    found, words = visible.server(services, caller, name), visible.words(services, caller)
     latest = [services.store.forecasts.latest(r, found.id) for r in WATCHED]
     fans = [f for f in latest if f is not None]
     if not fans:
         raise NotFound(f"there is no forecast for {found.name} yet: the next plan makes one")
     return ForecastAnswer(
-        server=found.id, name=found.name, origin=float(fans[0].origin), fans=tuple(present.fan(f, found.id) for f in fans)
+        server=found.id, name=found.name, origin=float(fans[0].origin), fans=tuple(present.fan(f, found.id, words) for f in fans)
     )
 
 
@@ -105,10 +116,18 @@ def summary(services: NamedDependency[Services]) -> SummaryAnswer:
     return answer
 
 
-@get("/mode", sync_to_thread=True)
-def mode(services: NamedDependency[Services], of: Scope = "cloud") -> ModeAnswer:
-    """What is set for a scope; a scope where nothing is set follows the cloud."""
-    return mode_of(services, set_before(services, of))
+@get("/mode", rule="modes:show", sync_to_thread=True)
+def mode(services: NamedDependency[Services], caller: NamedDependency[Caller], of: Scope = "cloud") -> ModeAnswer:
+    """What is set for a scope; a scope where nothing is set follows the cloud. A tenant asks about the cloud and what is his."""
+    if caller.everywhere:
+        return mode_of(services, set_before(services, of))
+    check_scope(of)
+    kind, _, name = of.partition(":")
+    scope = f"server:{visible.remembered(services, caller, name)[0]}" if kind == "server" else of
+    mine = visible.scopes(services, caller)
+    if scope != "cloud" and scope not in mine:
+        raise NotFound(f"there is no {kind} {name[:80]!r}")
+    return _discreet(mode_of(services, scope), mine, visible.words(services, caller))
 
 
 def mode_of(services: Services, scope: str) -> ModeAnswer:
@@ -118,12 +137,22 @@ def mode_of(services: Services, scope: str) -> ModeAnswer:
         cloud = modes.get("cloud")
         assert cloud is not None
         return ModeAnswer(scope=scope, mode=cloud.mode.value, since=cloud.since, reason="nothing is set for it: it follows the cloud")
-    return _mode(found)
+    return mode_answer(found)
 
 
-@get("/modes", sync_to_thread=True)
-def modes(services: NamedDependency[Services]) -> list[ModeAnswer]:
-    return [_mode(m) for m in services.store.modes.all()]
+@get("/modes", rule="modes:show", sync_to_thread=True)
+def modes(services: NamedDependency[Services], caller: NamedDependency[Caller]) -> list[ModeAnswer]:
+    """All that is set: a tenant sees the cloud's, without its reason, and those of his project and his servers."""
+    told = [mode_answer(m) for m in services.store.modes.all()]
+    if caller.everywhere:
+        return told
+    mine, words = visible.scopes(services, caller), visible.words(services, caller)
+    return [_discreet(m, mine, words) for m in told if m.scope == "cloud" or m.scope in mine]
+
+
+def _discreet(told: ModeAnswer, mine: visible.Scopes, words: Words) -> ModeAnswer:
+    """Why the operators set a mode is said to those whom they set it for."""
+    return msgspec.structs.replace(told, reason=words(told.reason) if told.scope in mine else "")
 
 
 @put("/mode", sync_to_thread=True)
@@ -140,26 +169,10 @@ def set_mode(services: NamedDependency[Services], data: JSONBody[ModeRequest]) -
     return mode_of(services, scope)
 
 
-@post("/agents/{host:str}/join", status_code=200, sync_to_thread=True)
-def join(services: NamedDependency[Services], host: FromPath[str]) -> JoinAnswer:
-    """A one-time token with which this host's agent can enrol."""
-    if len(host) > 255:
-        raise Invalid("a host's name has at most 255 characters")
-    now, ttl_s = services.clock(), services.settings.agents.join_ttl_s
-    return JoinAnswer(host=host, join_token=services.store.agents.join_token(host, now, ttl_s), expires_at=now + ttl_s)
-
-
-@delete("/agents/{host:str}", status_code=204, sync_to_thread=True)
-def revoke(services: NamedDependency[Services], host: FromPath[str]) -> None:
-    """Void every token of a host: its agent is heard no more."""
-    if not services.store.agents.revoke(host):
-        raise NotFound(f"no agent of host {host!r} is enrolled or invited")
-
-
 ROUTER = Router(
     "/v1",
-    guards=[operator],
-    route_handlers=[hosts, host, servers, server, forecast, plan, summary, mode, modes, set_mode, join, revoke, *learning.HANDLERS],
+    opt=OPERATORS,
+    route_handlers=[hosts, host, servers, server, forecast, plan, summary, mode, modes, set_mode, *learning.HANDLERS],
     tags=["operators"],
 )
 
@@ -185,5 +198,5 @@ def _halts(services: Services) -> dict[str, str]:
     return found
 
 
-def _mode(m: ModeSet) -> ModeAnswer:
+def mode_answer(m: ModeSet) -> ModeAnswer:
     return ModeAnswer(scope=m.scope, mode=m.mode.value, since=m.since, reason=m.reason)

@@ -1,4 +1,4 @@
-"""Pools of shadow VMs: made, listed, claimed from, closed; how they do and what they will have. Every route needs the admin token."""
+"""Pools of shadow VMs: made, listed, claimed from, closed; how they do and what they will have."""
 
 from typing import Annotated, Any
 
@@ -8,33 +8,37 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Response
 
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api import visible
+from foreshape_controller.api.auth import OPERATORS
 from foreshape_controller.api.scopes import one_line
 from foreshape_controller.api.services import Services
 from foreshape_controller.decide import heat
-from foreshape_controller.errors import Invalid
+from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.loops import ical
 from foreshape_controller.loops.claiming import Claiming
 from foreshape_controller.loops.pool import PoolWork
+from foreshape_controller.model.caller import Caller
 from foreshape_controller.model.pool import ClaimAnswer, ClaimRequest, Pool, PoolAnswer, PoolReport, PoolRequest, Slot, State
-from foreshape_controller.store.pools import Step
+from foreshape_controller.store.pools import Step, missing
 
 DAY_S = 86400.0
-Days = Annotated[float, QueryParameter(gt=0, le=365)]
+DAYS_MOST = 365
+Days = Annotated[float, QueryParameter(description=f"above 0, {DAYS_MOST} at most")]
 
 
-@get("/pools", sync_to_thread=True)
-def pools(services: NamedDependency[Services]) -> list[PoolAnswer]:
-    """Every pool, closing ones too, without its shadow VMs."""
+@get("/pools", rule="pools:list", sync_to_thread=True)
+def pools(services: NamedDependency[Services], caller: NamedDependency[Caller]) -> list[PoolAnswer]:
+    """Every pool, closing ones too, without its shadow VMs; a tenant's own."""
     work(services)
-    return [msgspec.structs.replace(_answer(services, p), shadows=()) for p in services.store.pools.all(closing=True)]
+    mine = (p for p in services.store.pools.all(closing=True) if caller.sees(p.project))
+    return [msgspec.structs.replace(_told(services, caller, p), shadows=()) for p in mine]
 
 
-@get("/pools/{pool:str}", sync_to_thread=True)
-def show(services: NamedDependency[Services], pool: FromPath[str]) -> PoolAnswer:
-    """One pool with its shadow VMs."""
+@get("/pools/{pool:str}", rule="pools:list", sync_to_thread=True)
+def show(services: NamedDependency[Services], caller: NamedDependency[Caller], pool: FromPath[str]) -> PoolAnswer:
+    """One pool; for operators with its shadow VMs."""
     work(services)
-    return _answer(services, services.store.pools.find(pool))
+    return _told(services, caller, _found(services, caller, pool))
 
 
 @post("/pools", status_code=201, sync_to_thread=True)
@@ -54,14 +58,19 @@ def close(services: NamedDependency[Services], pool: FromPath[str]) -> PoolAnswe
     return _answer(services, msgspec.structs.replace(found, deleted_at=now))
 
 
-@post("/pools/{pool:str}/claims", status_code=201, sync_to_thread=True)
-def claim(services: NamedDependency[Services], pool: FromPath[str], data: JSONBody[ClaimRequest]) -> ClaimAnswer:
+@post("/pools/{pool:str}/claims", status_code=201, rule="pools:claim", sync_to_thread=True)
+def claim(
+    services: NamedDependency[Services], caller: NamedDependency[Caller], pool: FromPath[str], data: JSONBody[ClaimRequest]
+) -> ClaimAnswer:
     """Take a shadow VM. It is its owner's when the answer is there; ``state`` says what is still done to it."""
     begun = services.clock()
-    asked = msgspec.structs.replace(data, owner=one_line(data.owner))
+    owner = one_line(data.owner) if caller.everywhere else caller.name or caller.user
     with services.seats():
-        got = Claiming(work(services)).claim(services.store.pools.find(pool), asked, begun)
-    return msgspec.structs.replace(got, took_s=services.clock() - begun)
+        pools, found = work(services), _found(services, caller, pool)
+        visible.ask(services, caller, found.project, "pools:claim")
+        got = Claiming(pools).claim(found, msgspec.structs.replace(data, owner=owner), begun)
+    note = visible.words(services, caller)(got.note)
+    return msgspec.structs.replace(got, took_s=services.clock() - begun, host=visible.host(caller, got.host), note=note)
 
 
 @get("/pools/{pool:str}/steps", sync_to_thread=True)
@@ -74,6 +83,8 @@ def steps(services: NamedDependency[Services], pool: FromPath[str]) -> list[Step
 @get("/pools/{pool:str}/report", sync_to_thread=True)
 def report(services: NamedDependency[Services], pool: FromPath[str], days: Days = 7.0) -> PoolReport:
     """Hits, misses, ages and costs of the last days."""
+    if not 0 < days <= DAYS_MOST:
+        raise Invalid(f"days: write a number above 0, {DAYS_MOST} at most")
     now = services.clock()
     return work(services).report(services.store.pools.find(pool), now - days * DAY_S, now)
 
@@ -104,7 +115,7 @@ def template(services: NamedDependency[Services], pool: FromPath[str]) -> dict[s
 
 ROUTER = Router(
     "/v1",
-    guards=[operator],
+    opt=OPERATORS,
     route_handlers=[pools, show, create, close, claim, steps, report, schedule, calendar, template],
     tags=["pools"],
 )
@@ -115,6 +126,22 @@ def work(services: Services) -> PoolWork:
     if services.cloud is None:
         raise Invalid("no OpenStack is configured: nothing can be booted ahead; see [cloud] enabled in controller.conf")
     return services.cloud.pools
+
+
+def _found(services: Services, caller: Caller, wanted: str) -> Pool:
+    """Raises NotFound: of another's in the same words as of what does not exist."""
+    found = services.store.pools.find(wanted)
+    if not caller.sees(found.project):
+        raise NotFound(missing(wanted))
+    return found
+
+
+def _told(services: Services, caller: Caller, pool: Pool) -> PoolAnswer:
+    """A tenant is told neither hosts nor credentials."""
+    answer = _answer(services, pool)
+    if caller.everywhere:
+        return answer
+    return msgspec.structs.replace(answer, pool=msgspec.structs.replace(pool, cloud=""), decided=None, shadows=())
 
 
 def _answer(services: Services, pool: Pool) -> PoolAnswer:

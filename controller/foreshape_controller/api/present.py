@@ -86,14 +86,14 @@ def host(view: ClusterView, h: Host, extra: HostDetail, stale_after_s: float) ->
     )
 
 
-def fan(f: Forecast, series: str) -> Fan:
-    """One row of a forecast."""
+def fan(f: Forecast, series: str, words: Callable[[str], str] = str) -> Fan:
+    """One row of a forecast. ``words``: takes out of its reason what is not for the reader."""
     i = f.row(series)
     return Fan(
         resource=f.resource,
         unit=UNITS[f.resource],
         source=f.source[i],
-        reason=f.reason[i],
+        reason=words(f.reason[i]),
         age_s=float(f.age_s[i]),
         step_s=f.step_s,
         levels=LEVELS,

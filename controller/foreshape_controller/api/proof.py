@@ -4,7 +4,7 @@ from litestar import Router, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api.auth import OPERATORS
 from foreshape_controller.api.services import Services
 from foreshape_controller.decide.leads import figures, learn
 from foreshape_controller.decide.proof import DAY_S, alarm, changed_share, tier_figures
@@ -42,7 +42,7 @@ def report(services: NamedDependency[Services], since_s: FromQuery[float] = DAY_
     store, now = services.store, services.clock()
     found = store.marks.between(now - since_s, now)
     totals, forecasts_on = added(found), services.settings.plan.forecast != "off"
-    rows = tier_figures(totals, services.policy.state().tiers, store.tier_factors.all(), store.history.step_s)
+    rows = tier_figures(totals, services.at_prices(services.policy.state().tiers), store.tier_factors.all(), store.history.step_s)
     return TierReportAnswer(
         since=float(min((k.slot for k, _ in found), default=now - since_s)),
         until=float(store.marks.until() or 0),
@@ -53,4 +53,4 @@ def report(services: NamedDependency[Services], since_s: FromQuery[float] = DAY_
     )
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[levers, report], tags=["operators"])
+ROUTER = Router("/v1", opt=OPERATORS, route_handlers=[levers, report], tags=["operators"])

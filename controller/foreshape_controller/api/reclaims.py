@@ -1,4 +1,4 @@
-"""Reclamation and what owners are told of it. Every route needs the admin token."""
+"""Reclamation and what owners are told of it: a tenant sees what concerns his project, and objects."""
 
 from functools import partial
 from typing import Annotated
@@ -7,13 +7,15 @@ from litestar import Router, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from foreshape_controller.api import present
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api import present, visible
+from foreshape_controller.api.auth import OPERATORS
 from foreshape_controller.api.services import Services
+from foreshape_controller.decide.discreet import Words
 from foreshape_controller.decide.idle import sentence
 from foreshape_controller.decide.reclaim import allowed, objected, unfound
 from foreshape_controller.decide.segments import grouped
 from foreshape_controller.errors import Invalid, NotFound
+from foreshape_controller.model.caller import Caller
 from foreshape_controller.model.event import check_text
 from foreshape_controller.model.group import Member
 from foreshape_controller.model.history import RESOURCES
@@ -27,20 +29,24 @@ Stands = Annotated[str | None, QueryParameter(name="state", description="only th
 REASON_MOST = 500
 
 
-@get("/reclaims", sync_to_thread=True)
-def reclaims(services: NamedDependency[Services], project: FromQuery[str | None] = None, stands: Stands = None) -> list[ReclaimAnswer]:
+@get("/reclaims", rule="reclaims:list", sync_to_thread=True)
+def reclaims(
+    services: NamedDependency[Services], caller: NamedDependency[Caller], project: FromQuery[str | None] = None, stands: Stands = None
+) -> list[ReclaimAnswer]:
     """What was found and what is under way; what is gone only where it is asked for. The largest saving first."""
     rows = services.store.reclaims.all(_states(stands)).values()
-    mine = [r for r in rows if project is None or r.project == project]
+    mine = [r for r in rows if project in (None, r.project) and caller.sees(r.project)]
     return [_reclaim(r) for r in sorted(mine, key=lambda r: (r.resource, -r.saves, r.name))]
 
 
-@post("/reclaims/{name:str}/object", status_code=200, sync_to_thread=True)
-def object_(services: NamedDependency[Services], name: FromPath[str], data: JSONBody[ObjectionRequest]) -> list[ReclaimAnswer]:
+@post("/reclaims/{name:str}/object", rule="reclaims:object", status_code=200, sync_to_thread=True)
+def object_(
+    services: NamedDependency[Services], caller: NamedDependency[Caller], name: FromPath[str], data: JSONBody[ObjectionRequest]
+) -> list[ReclaimAnswer]:
     """An owner says no, before anything was found, after a notice or later: what was taken is given back at once."""
     check_text("reason", data.reason, REASON_MOST, needed=True)
     now = services.clock()
-    server = present.find(services.store.inventory.view(now), name)
+    server = visible.changed(services, caller, name, "reclaims:object")
     tier = _tier(services, server)
 
     def no(resource: str, row: Reclaim | None) -> Reclaim:
@@ -51,11 +57,11 @@ def object_(services: NamedDependency[Services], name: FromPath[str], data: JSON
     return [_reclaim(store.alter(server.id, r, partial(no, r), notice_answered=now)) for r in _resources(data.resource)]
 
 
-@delete("/reclaims/{name:str}/objection", status_code=204, sync_to_thread=True)
-def allow(services: NamedDependency[Services], name: FromPath[str]) -> None:
+@delete("/reclaims/{name:str}/objection", rule="reclaims:object", status_code=204, sync_to_thread=True)
+def allow(services: NamedDependency[Services], caller: NamedDependency[Caller], name: FromPath[str]) -> None:
     """Take an objection back: the server may be found again."""
     now = services.clock()
-    server = present.find(services.store.inventory.view(now), name)
+    server = visible.changed(services, caller, name, "reclaims:object")
     rows = [r for r in services.store.reclaims.of(server.id).values() if r.objection]
     if not rows:
         raise NotFound(f"nobody objected to a reclaim of {server.name}")
@@ -67,16 +73,24 @@ def allow(services: NamedDependency[Services], name: FromPath[str]) -> None:
         services.store.reclaims.alter(server.id, known.resource, partial(yes, known))
 
 
-@get("/notices", sync_to_thread=True)
+@get("/notices", rule="notices:list", sync_to_thread=True)
 def notices(
-    services: NamedDependency[Services], project: FromQuery[str | None] = None, server: FromQuery[str | None] = None, limit: Limit = 1000
+    services: NamedDependency[Services],
+    caller: NamedDependency[Caller],
+    project: FromQuery[str | None] = None,
+    server: FromQuery[str | None] = None,
+    limit: Limit = 1000,
 ) -> list[NoticeAnswer]:
     """What owners were told, the newest first. ``server``: id or name."""
-    of = present.find(services.store.inventory.view(services.clock()), server).id if server else None
-    return [_notice(n) for n in services.store.notices.list(project, server=of, limit=limit)]
+    of = visible.server(services, caller, server).id if server else None
+    if project is not None and not (caller.everywhere or caller.sees(project)):
+        return []  # as of a project that does not exist
+    words = visible.words(services, caller)
+    told = services.store.notices.list(caller.project if project is None and not caller.everywhere else project, server=of, limit=limit)
+    return [_notice(n, words) for n in told]
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[reclaims, object_, allow, notices], tags=["reclamation"])
+ROUTER = Router("/v1", opt=OPERATORS, route_handlers=[reclaims, object_, allow, notices], tags=["reclamation"])
 
 
 def _states(wanted: str | None) -> tuple[State, ...]:
@@ -94,7 +108,7 @@ def _resources(wanted: str) -> tuple[str, ...]:
 
 
 def _tier(services: Services, server: Server) -> Tier:
-    groups = grouped([Member.of(server)], services.segments, services.store.profiles.names())
+    groups = grouped([Member.of(server)], services.segments, services.store.profiles.names([server.id]))
     return services.policy.of(server, groups.of.get(server.id, ()))
 
 
@@ -127,7 +141,7 @@ def _reclaim(r: Reclaim) -> ReclaimAnswer:
     )
 
 
-def _notice(n: Notice) -> NoticeAnswer:
+def _notice(n: Notice, words: Words) -> NoticeAnswer:
     return NoticeAnswer(
         id=n.id,
         at=n.at,
@@ -135,7 +149,7 @@ def _notice(n: Notice) -> NoticeAnswer:
         server=n.server,
         name=n.name,
         kind=n.kind,
-        text=n.text,
+        text=words(n.text),
         resource=n.resource,
         begins_at=n.begins_at,
         answered_at=n.answered_at,

@@ -7,7 +7,7 @@ from litestar import Request, Router, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api.auth import OPERATORS
 from foreshape_controller.api.scopes import one_line
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import Invalid
@@ -73,7 +73,7 @@ def audit(services: NamedDependency[Services]) -> Audit:
         return cloud(services).reservations.audit(services.clock())
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[reservations, show, create, approve, release, audit], tags=["reservations"])
+ROUTER = Router("/v1", opt=OPERATORS, route_handlers=[reservations, show, create, approve, release, audit], tags=["reservations"])
 
 
 def cloud(services: Services) -> CloudWork:

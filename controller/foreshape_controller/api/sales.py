@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 from litestar.params import FromPath, JSONBody
 
-from foreshape_controller.api.auth import Connection, bearer, operator
+from foreshape_controller.api.auth import OPERATORS, PUBLIC, SCHEME, Connection, bearer, permitted
 from foreshape_controller.api.scopes import one_line
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import Invalid, NotFound, Unauthenticated
@@ -66,22 +66,26 @@ def start(services: NamedDependency[Services], data: JSONBody[SaleRequest]) -> l
     return _those(selling, data.host)
 
 
-def scheduler(connection: Connection, _: BaseRouteHandler) -> None:
+async def scheduler(connection: Connection, _: BaseRouteHandler) -> None:
     """Guard of the one thing that Nova's scheduler may read; operators may, too."""
     services: Services = connection.app.state.services
-    given = bearer(connection).encode()
-    if not any(token and compare_digest(given, token.encode()) for token in (services.headroom_token, services.admin_token)):
-        raise Unauthenticated("this is not the scheduler's token: the controller keeps it in [sell] headroom_token_file")
+    token = services.headroom_token
+    if token and SCHEME in connection.headers and compare_digest(bearer(connection).encode(), token.encode()):
+        return
+    try:
+        await permitted(connection, "operator")
+    except Unauthenticated as e:
+        raise Unauthenticated("this is not the scheduler's token: the controller keeps it in [sell] headroom_token_file") from e
 
 
-@get("/headroom", guards=[scheduler], sync_to_thread=True)
+@get("/headroom", opt=PUBLIC, guards=[scheduler], sync_to_thread=True)
 def headroom(services: NamedDependency[Services]) -> HeadroomAnswer:
     """Share of each host that the day ahead is expected to leave free."""
     at, hosts = _selling(services).headroom()
     return HeadroomAnswer(at=at if math.isfinite(at) else 0.0, hosts={name: round(free, 4) for name, free in hosts.items()})
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[sales, show, stop, start], tags=["operators"])
+ROUTER = Router("/v1", opt=OPERATORS, route_handlers=[sales, show, stop, start], tags=["operators"])
 SCHEDULER = Router("/v1", route_handlers=[headroom], tags=["nova"])
 
 

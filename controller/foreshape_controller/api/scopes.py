@@ -1,33 +1,27 @@
 """What a person means: a scope, in which a server may be called by its name, and a reason, of which a terminal can show all."""
 
-from foreshape_controller.api import present
+from foreshape_controller.api import visible
+from foreshape_controller.api.noting import touch
 from foreshape_controller.api.services import Services
 from foreshape_controller.errors import Ambiguous, NotFound
+from foreshape_controller.model.caller import OPERATOR
 from foreshape_controller.store.modes import check_scope
 
 
 def identify(services: Services, wanted: str) -> tuple[str, str]:
     """Id and name of a server; one that has left the view is still remembered. The view is only asked who of namesakes is there."""
-    known = services.store.inventory.remembered(wanted)
-    exact = [k for k in known if k[0] == wanted] or list(known)
-    if len(exact) == 1:
-        return exact[0]
-    try:
-        found = present.find(services.store.inventory.view(services.clock()), wanted)
-    except NotFound:
-        if not known:
-            raise
-        return known[0]
-    return found.id, found.name
+    return visible.remembered(services, OPERATOR, wanted)
 
 
 def by_id(services: Services, scope: str) -> str:
     """The scope with a server's or a project's name turned into its id. Raises Invalid, NotFound, Ambiguous."""
     check_scope(scope)
     kind, _, name = scope.partition(":")
-    if kind == "project":
-        return f"project:{_project(services, name)}"
-    return f"server:{identify(services, name)[0]}" if kind == "server" else scope
+    found = f"project:{_project(services, name)}" if kind == "project" else scope
+    if kind == "server":
+        return f"server:{identify(services, name)[0]}"
+    touch(found)
+    return found
 
 
 def _project(services: Services, wanted: str) -> str:
@@ -43,7 +37,10 @@ def _project(services: Services, wanted: str) -> str:
 
 def set_before(services: Services, scope: str) -> str:
     """The same; but what somebody set may be asked for and taken back whoever is still there."""
-    return scope if services.store.modes.get(scope) is not None else by_id(services, scope)
+    if services.store.modes.get(scope) is None:
+        return by_id(services, scope)
+    touch(scope)
+    return scope
 
 
 def inhabited(services: Services, scope: str) -> str:

@@ -5,7 +5,7 @@ from litestar import Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from foreshape_controller.api.auth import operator
+from foreshape_controller.api.auth import OPERATORS
 from foreshape_controller.api.operators import mode_of
 from foreshape_controller.api.scopes import by_id, inhabited, one_line, set_before
 from foreshape_controller.api.services import Services
@@ -53,7 +53,7 @@ def resume(services: NamedDependency[Services], data: JSONBody[StopRequest]) -> 
 @get("/halts", sync_to_thread=True)
 def halts(services: NamedDependency[Services]) -> list[HaltAnswer]:
     """Where less is ordered now: circuit breakers, second controllers, missing measurements."""
-    return [_halt(h) for h in services.store.halts.all() if h.active]
+    return [halt_answer(h) for h in services.store.halts.all() if h.active]
 
 
 @post("/halts/clear", status_code=200, sync_to_thread=True)
@@ -64,13 +64,13 @@ def clear(services: NamedDependency[Services], data: JSONBody[StopRequest]) -> l
     if not over:
         raise NotFound(f"{scope} is not halted: 'foreshape halt list' shows what is")
     _log.warning("halt cleared", scope=scope, reason=data.reason, by=data.by, kinds=[h.kind for h in over])
-    return [_halt(h) for h in over]
+    return [halt_answer(h) for h in over]
 
 
-ROUTER = Router("/v1", guards=[operator], route_handlers=[stop, resume, halts, clear], tags=["operators"])
+ROUTER = Router("/v1", opt=OPERATORS, route_handlers=[stop, resume, halts, clear], tags=["operators"])
 
 
-def _halt(h: Halt) -> HaltAnswer:
+def halt_answer(h: Halt) -> HaltAnswer:
     return HaltAnswer(scope=h.scope, kind=h.kind, state=h.state, since=h.since, until=h.until, trips=h.trips, reason=h.reason)
 
 

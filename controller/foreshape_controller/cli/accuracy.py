@@ -1,22 +1,15 @@
 """``foreshape forecast accuracy``: how forecasts did, once their future was over."""
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from foreshape_controller.cli.numbers import number
 from foreshape_controller.cli.view import ListView
 
 HEADS = {"steps": "next 30 min", "half_hours": "next day", "peak30m": "peak of 30 min", "peak24h": "peak of a day"}
 
 
-def days(text: str) -> float:
-    """A number of days above nothing."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.01 <= value <= 3650:
-        raise ArgumentTypeError(f"{text!r} is no number of days: write 7, or 0.5")
-    return value
+days = number(0.01, 3650)
 
 
 def _share(key: str) -> Any:

@@ -1,11 +1,65 @@
-"""``foreshape agent enroll`` and ``agent revoke``."""
+"""``foreshape agent list``, ``show``, ``enroll`` and ``revoke``."""
 
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from cliff.command import Command
 
-from foreshape_controller.cli.view import ShowView, moment
+from foreshape_controller.cli.paths import segment
+from foreshape_controller.cli.view import Columns, ListView, Row, ShowView, ago, moment
+
+
+def _since(key: str) -> Any:
+    def cell(row: Row) -> str:
+        return "never" if row[key] is None else f"{ago(row[key])} ago"
+
+    return cell
+
+
+STATES = ("invited", "enrolled", "reporting", "late", "silent", "revoked")
+COLUMNS: Columns = (
+    ("Host", lambda r: r["host"]),
+    ("State", lambda r: r["state"]),
+    ("Version", lambda r: r["version"] or "-"),
+    ("Last report", _since("last_report_s_ago")),
+    ("Token age", lambda r: "-" if r["token_age_s"] is None else ago(r["token_age_s"])),
+    ("What is wrong", lambda r: r["wrong"] or "-"),
+    ("What to do", lambda r: r["to_do"] or "-"),
+)
+
+
+class AgentList(ListView):
+    """List agents: which there are, what they do, what is wrong, and what to do. A filter: --state silent."""
+
+    nothing = "There is no agent: 'foreshape agent enroll HOST' lets the first one in."
+    columns = COLUMNS
+
+    def get_parser(self, prog_name: str) -> ArgumentParser:
+        parser: ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("--state", metavar="STATE", choices=STATES, help=f"only those that are {' | '.join(STATES)}")
+        return parser
+
+    def ask(self, parsed: Namespace) -> Any:
+        return self.app.client.get("/v1/agents", **({"state": parsed.state} if parsed.state else {}))
+
+
+class AgentShow(ShowView):
+    """Show one agent: its token, its last report, what is wrong, and what to do."""
+
+    columns = (
+        *COLUMNS,
+        ("Token of", lambda r: "-" if r["token_issued"] is None else moment(r["token_issued"])),
+        ("New token, not used yet", lambda r: "-" if r["token_next"] is None else moment(r["token_next"])),
+        ("Join token until", lambda r: "-" if r["join_until"] is None else moment(r["join_until"])),
+    )
+
+    def get_parser(self, prog_name: str) -> ArgumentParser:
+        parser: ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("host", metavar="HOST", help="name of the hypervisor")
+        return parser
+
+    def ask(self, parsed: Namespace) -> Any:
+        return self.app.client.get(f"/v1/agents/{segment(parsed.host)}")
 
 
 class AgentEnroll(ShowView):
@@ -19,8 +73,6 @@ class AgentEnroll(ShowView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
         return self.app.client.post(f"/v1/agents/{segment(parsed.host)}/join")
 
     def text(self, answer: Any, parsed: Namespace) -> str:  # noqa: ARG002 - one way to say it
@@ -49,8 +101,6 @@ class AgentRevoke(Command):
         return parser
 
     def take_action(self, parsed: Namespace) -> int:
-        from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
         self.app.client.delete(f"/v1/agents/{segment(parsed.host)}")
         self.app.stdout.write(
             f"{parsed.host}: its token is revoked. Cut off, its agent returns every server there to its entitlement "

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from foreshape_controller.cli.numbers import number
 from foreshape_controller.cli.view import ListView, Row, moment
 
 
@@ -27,7 +28,9 @@ class AnomalyList(ListView):
         parser = super().get_parser(prog_name)
         parser.add_argument("server", metavar="SERVER", nargs="?", help="id or name of a server, or host:NAME, project:ID, segment:NAME")
         parser.add_argument("--open", action="store_true", help="only those that last")
-        parser.add_argument("--days", type=float, default=30.0, metavar="N", help="how far back (default %(default)g)")
+        parser.add_argument(
+            "--days", type=number(0, 3650, above=True), default=30.0, metavar="N", help="how far back (default %(default)g)"
+        )
         return parser
 
     def ask(self, parsed: Namespace) -> Any:

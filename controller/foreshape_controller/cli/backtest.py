@@ -10,6 +10,7 @@ from cliff.lister import Lister
 
 from foreshape_controller.cli.errors import UsageError
 from foreshape_controller.cli.local import Ticker, duration, instant, sentences
+from foreshape_controller.cli.numbers import whole
 
 if TYPE_CHECKING:
     from foreshape_controller.model.history import History
@@ -66,7 +67,7 @@ class Backtest(Lister):
         add("--phase", type=duration, default=0, metavar="0h", help="origins are multiples of --every plus this (default 0)")
         add(
             "--origins",
-            type=int,
+            type=whole(1),
             metavar="N",
             help=f"at most N of them, spread evenly (default: all; {SLOW_ORIGINS} with arima, ets, theta)",
         )

@@ -1,10 +1,11 @@
 """``foreshape cap set``, ``list``, ``show`` and ``lift``."""
 
-import math
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from foreshape_controller.cli.event import seconds
+from foreshape_controller.cli.numbers import number
+from foreshape_controller.cli.paths import segment
 from foreshape_controller.cli.view import MACHINE, Columns, ListView, Row, ShowView, ago, moment
 
 SCOPE = "server:ID, project:ID, segment:NAME or host:NAME"
@@ -17,15 +18,8 @@ AMOUNTS = (
 )
 
 
-def amount(text: str) -> float:
-    """A number; the controller says which are possible."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ArgumentTypeError(f"{text!r} is not an amount: write a number")
-    return value
+amount = number()
+"""The controller says which are possible."""
 
 
 def _amount(row: Row) -> str:
@@ -63,8 +57,6 @@ def _effect(effect: Row) -> str:
 
 
 def _path(cap: str) -> str:
-    from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
     return f"/v1/caps/{segment(cap)}"
 
 

@@ -25,6 +25,19 @@ def fan(levels: Sequence[float], steps: Sequence[Sequence[float]], has: float | 
     return [f"{_label(top * (HEIGHT - i) / HEIGHT):>9} │{''.join(line)}" for i, line in enumerate(grid)]
 
 
+BAR_LEGEND = "█ used   ▓ allocated   ░ sold   │ what the host has   (used / allocated / sold / host)"
+WIDTH = 50
+
+
+def bar(used: float, allocated: float, sold: float, has: float) -> str:
+    """One line; its whole width is the largest of the four."""
+    top = max(used, allocated, sold, has, 1e-9)
+    upto = [round(WIDTH * amount / top) for amount in (used, allocated, sold)]
+    cells = ["█" if i < upto[0] else "▓" if i < upto[1] else "░" if i < upto[2] else " " for i in range(WIDTH + 1)]
+    cells[round(WIDTH * has / top)] = "│"
+    return "".join(cells)
+
+
 def _paint(grid: list[list[str]], column: int, levels: Sequence[float], values: Sequence[float], top: float) -> None:
     for low, high, ink in BANDS:
         for row in range(_row(quantile(levels, values, high), top), _row(quantile(levels, values, low), top) + 1):

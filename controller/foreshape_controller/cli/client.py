@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
 from foreshape_controller.cli.errors import CliError, NotPermitted, Unreachable, UsageError
+
+SIMULATED = "x-foreshape-simulated"
+"""Header of every answer of a controller whose hosts and servers do not exist."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,10 @@ class Access:
     token_file: Path
     ca_file: Path | None = None
     timeout_s: float = 15.0
-
-
-def segment(text: str) -> str:
-    """A name as one part of a path, whatever characters it has."""
-    return quote(text, safe="")
+    keystone_token: str = ""
+    """Sent instead of the operators' token."""
+    verify: bool = True
+    """Whether the controller's certificate is looked at."""
 
 
 class Client:
@@ -31,23 +32,41 @@ class Client:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._token = _read_token(access.token_file)
+        self._token = "" if access.keystone_token else _read_token(access.token_file)
+        self.simulated = False
+        """Whether the last answer spoke of hosts and servers that do not exist."""
         self._http = httpx.Client(
             base_url=_checked_url(access.url),
             verify=_trust(access),
             timeout=access.timeout_s,
-            headers={"Authorization": f"Bearer {self._token}"} if self._token else {},
+            headers=self._credentials(),
         )
+
+    def _credentials(self) -> dict[str, str]:
+        if self._access.keystone_token:
+            return {"X-Auth-Token": self._access.keystone_token}
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
     def get(self, path: str, **params: str | float) -> Any:
         return self._ask("GET", path, params=params)
 
-    def text(self, path: str) -> str:
-        """What is no JSON: a calendar."""
-        return str(self._ask("GET", path, body=lambda response: response.text))
+    def text(self, path: str, **params: str | float) -> str:
+        """What is no JSON: a calendar, a CSV file."""
+        return str(self._ask("GET", path, body=lambda response: response.text, params=params))
 
-    def put(self, path: str, body: dict[str, Any]) -> Any:
-        return self._ask("PUT", path, json=body)
+    def tagged(self, path: str) -> tuple[Any, str]:
+        """What is there, and its ETag."""
+        tags: list[str] = []
+
+        def both(response: httpx.Response) -> Any:
+            tags.append(response.headers.get("etag", ""))
+            return self._body(response)
+
+        return self._ask("GET", path, body=both), tags[0]
+
+    def put(self, path: str, body: dict[str, Any], if_match: str = "") -> Any:
+        """``if_match``: only while it has this ETag."""
+        return self._ask("PUT", path, json=body, headers={"If-Match": if_match} if if_match else {})
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         return self._ask("POST", path, json=body)
@@ -66,6 +85,7 @@ class Client:
             response = self._http.request(method, path, **kwargs)
         except httpx.HTTPError as e:
             raise Unreachable(self._why_unreachable(e)) from e
+        self.simulated = response.headers.get(SIMULATED) == "true"
         if response.is_success:
             return body(response) if body else self._body(response)
         raise self._refusal(response)
@@ -87,11 +107,16 @@ class Client:
         except ValueError as e:
             raise CliError(f"{self._access.url} answers, but not as a Foreshape controller does: check --url") from e
 
+    def _token_used(self) -> str:
+        if self._access.keystone_token:
+            return "asked with a token of Keystone's: 'openstack token issue' makes a new one where it is too old"
+        file = self._access.token_file
+        return f"{f'the token in {file}' if self._token else f'there is no token file {file}'}; set --token-file or FORESHAPE_TOKEN_FILE"
+
     def _refusal(self, response: httpx.Response) -> CliError:
         detail = _detail(response)
         if response.status_code in {401, 403}:
-            token = f"the token in {self._access.token_file}" if self._token else f"there is no token file {self._access.token_file}"
-            return NotPermitted(f"not permitted: {detail} ({token}; set --token-file or FORESHAPE_TOKEN_FILE)")
+            return NotPermitted(f"not permitted: {detail} ({self._token_used()})")
         if response.status_code in {502, 503, 504}:
             return Unreachable(f"the controller at {self._access.url} cannot answer now: {detail}")
         return CliError(detail)
@@ -134,8 +159,8 @@ def _read_token(path: Path) -> str:
 
 
 def _trust(access: Access) -> Any:
-    if access.ca_file is None:
-        return True
+    if access.ca_file is None or not access.verify:
+        return access.verify
     import ssl  # noqa: PLC0415 - only needed for a private CA; start-up time of a command counts
 
     try:

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from foreshape_controller.cli.view import Row, ShowView, ago
+from foreshape_controller.cli.view import Row, ShowView, ago, moment
 
 WIDTH = 11
 NAMED = 10
@@ -35,6 +35,7 @@ class CloudStatus(ShowView):
             "Services": _services(answer["services"]),
             "Hosts": _hosts(answer),
             "Servers": _servers(answer),
+            "Elsewhere": _elsewhere(answer["elsewhere"]),
             "Differ": _differ(answer),
             "Consumers": [", ".join(f"{n} {kind}" for kind, n in answer["consumers"].items()) or "none in our project"],
             "Problems": answer["problems"] or ["none"],
@@ -99,6 +100,15 @@ def _servers(a: Row) -> Iterator[str]:
         yield f"ACTIVE, and not reported by the agent of their host: {_some(a['unreported'])}"
     if a["strangers"]:
         yield f"guests that Nova does not have, never touched: {_some(a['strangers'])}"
+
+
+def _elsewhere(astray: list[Row]) -> Iterator[str]:
+    for m in astray:
+        yield f"{m['name'] or m['server']} ({m['server']}) RUNS ON {m['runs']} since {moment(m['since'])}, and Nova has it on {m['nova']}"
+        yield f"  {m['said']}" + (f" by {m['reservation']}" if m["reservation"] else "")
+        yield f"  {m['remedy']}"
+    if not astray:
+        yield "no guest runs where Nova does not have it"
 
 
 def _differ(a: Row) -> Iterator[str]:

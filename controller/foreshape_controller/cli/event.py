@@ -1,39 +1,36 @@
 """``foreshape event list``, ``show``, ``create``, ``delete`` and ``import``."""
 
-import math
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from cliff.command import Command
 
 from foreshape_controller.cli.errors import UsageError
+from foreshape_controller.cli.numbers import number
+from foreshape_controller.cli.paths import segment
 from foreshape_controller.cli.view import MACHINE, Columns, ListView, Row, ShowView, ago, moment
 
 RESOURCES = ("cpu", "memory", "disk", "net")
 SCOPE = "cloud, zone:NAME, segment:NAME, project:ID or server:ID"
 TEXT_MOST = 4 * 1024 * 1024
+LONGEST_S = 36525 * 86400.0
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def seconds(text: str) -> float:
     """``90min``, ``24h``, ``2d``, ``30s`` or plain seconds."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)?", text.strip())
-    if found is None:
-        raise ArgumentTypeError(f"{text!r} is not a duration: write it as 90min, 24h or 2d")
-    return float(found[1]) * _UNITS[found[2] or "s"]
+    length = float(found[1]) * _UNITS[found[2] or "s"] if found else inf
+    if length > LONGEST_S:
+        raise ArgumentTypeError(f"{text[:80]!r} is not a duration: write it as 90min, 24h or 2d, a hundred years at most")
+    return length
 
 
-def factor(text: str) -> float:
-    """A number; the controller says which are too large."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ArgumentTypeError(f"{text!r} is not a factor: write a number, as 3.0 for three times the usual")
-    return value
+factor = number(0, 1e6)
+"""Three times the usual is 3; the controller says which are too large."""
 
 
 def _factors(factors: dict[str, float]) -> str:
@@ -85,8 +82,6 @@ def _given(parsed: Namespace) -> dict[str, float]:
 
 
 def _path(parsed: Namespace) -> str:
-    from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
     return f"/v1/events/{segment(parsed.event)}"
 
 
@@ -121,7 +116,7 @@ class EventCreate(ShowView):
     def get_parser(self, prog_name: str) -> ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument("name", metavar="NAME", help="what people call it")
-        parser.add_argument("--scope", metavar="SCOPE", required=True, help=SCOPE)
+        parser.add_argument("--scope", metavar="SCOPE", default="", help=f"{SCOPE}; empty: your own project")
         parser.add_argument(
             "--start", metavar="TIME", required=True, help="local time in --time-zone, as 2026-11-27T09:00, or with an offset"
         )

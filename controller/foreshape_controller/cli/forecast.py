@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from foreshape_controller.cli import chart
+from foreshape_controller.cli.paths import segment
 from foreshape_controller.cli.server import server_path
 from foreshape_controller.cli.view import ListView, Row, ago, moment
 
@@ -70,15 +71,13 @@ class ForecastShow(ListView):
 
 def _is_group(name: str) -> bool:
     """Whether ``host:NAME`` or another kind of group was named."""
-    from foreshape_controller.model.group import kind_of  # noqa: PLC0415 - start-up time
+    from foreshape_controller.model.kinds import kind_of  # noqa: PLC0415 - start-up time
 
     return kind_of(name) is not None
 
 
 def _path(parsed: Namespace) -> str:
     """The API's path of the forecast of what was named."""
-    from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
     return f"/v1/forecasts/{segment(parsed.server)}" if _is_group(parsed.server) else server_path(parsed, "/forecast")
 
 

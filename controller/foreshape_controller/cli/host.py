@@ -3,6 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from foreshape_controller.cli import chart
+from foreshape_controller.cli.paths import segment
 from foreshape_controller.cli.view import ListView, Row, ShowView, ago, amounts
 
 
@@ -37,6 +39,39 @@ class HostList(ListView):
         return self.app.client.get("/v1/hosts")
 
 
+class HostChart(ListView):
+    """Draw what each hypervisor has: used, allocated, sold, against what is there."""
+
+    text_default = True
+    columns = HostList.columns
+
+    def get_parser(self, prog_name: str) -> ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("name", metavar="NAME", nargs="?", help="one host only")
+        return parser
+
+    def ask(self, parsed: Namespace) -> Any:
+        if parsed.name is None:
+            return self.app.client.get("/v1/hosts")
+        return [self.app.client.get(f"/v1/hosts/{segment(parsed.name)}")]
+
+    def text(self, answer: Any, parsed: Namespace) -> str:  # noqa: ARG002 - the base class's parameters
+        if not answer:
+            return self.nothing
+        return "\n".join([chart.BAR_LEGEND, *(line for row in answer for line in _bars(row))])
+
+
+def _bars(row: Row) -> list[str]:
+    used = row["memory_mib"] - row["memory_available_mib"]
+    cpu = (row["cpu_used_cores"], row["cpu_allocated_cores"], row["cpu_entitled_cores"], row["cpus"])
+    memory = tuple(v / 1024 for v in (used, row["memory_allocated_mib"], row["memory_entitled_mib"], row["memory_mib"]))
+    return [
+        f"{row['name']}: {row['servers']} servers, {row['mode']}, {_state(row)}",
+        f"  CPU    {chart.bar(*cpu)} {amounts(*cpu, digits=1)} cores",
+        f"  memory {chart.bar(*memory)} {amounts(*memory, digits=1)} GiB",
+    ]
+
+
 class HostShow(ShowView):
     """Show one hypervisor."""
 
@@ -46,6 +81,4 @@ class HostShow(ShowView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
         return self.app.client.get(f"/v1/hosts/{segment(parsed.name)}")

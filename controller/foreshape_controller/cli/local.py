@@ -13,6 +13,7 @@ from typing import TextIO
 from foreshape_controller.cli.errors import CliError
 from foreshape_controller.errors import ControllerError
 
+LONGEST_S = 36525 * 86400
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -39,20 +40,23 @@ def who() -> str:
 
 def instant(text: str) -> int:
     """Epoch seconds of ``1372629600`` or ``2013-07-01``, ``2013-07-01T06:00`` (UTC unless it says otherwise)."""
-    if re.fullmatch(r"\d{1,11}(\.0*)?", text):
+    if re.fullmatch(r"[0-9]{1,11}(\.0*)?", text):
         return int(float(text))
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: epoch seconds or 2013-07-01T06:00") from None
-    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
+        found = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        found = -1
+    if found < 0:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is no time: epoch seconds or 2013-07-01T06:00, from 1970 on") from None
+    return found
 
 
 def duration(text: str) -> int:
     """Seconds of ``300``, ``30m``, ``6h``, ``1d``."""
-    found = re.fullmatch(r"(\d+)([smhd]?)", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration: 30m, 6h or 1d")
+    found = re.fullmatch(r"([0-9]{1,12})([smhd]?)", text)
+    if not found or int(found[1]) * UNITS[found[2] or "s"] > LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is no duration: 30m, 6h or 1d, a hundred years at most")
     return int(found[1]) * UNITS[found[2] or "s"]
 
 

@@ -13,6 +13,7 @@ from cliff.commandmanager import CommandManager
 from cliff.help import HelpExit
 
 from foreshape_controller.cli.errors import EXIT_ERROR, EXIT_USAGE, CliError
+from foreshape_controller.cli.numbers import number
 
 if TYPE_CHECKING:
     from foreshape_controller.cli.client import Client
@@ -55,8 +56,8 @@ class Foreshape(App):
             "--token-file",
             metavar="FILE",
             type=Path,
-            default=Path(os.environ.get("FORESHAPE_TOKEN_FILE", DEFAULT_TOKEN_FILE)),
-            help=f"file with the operator's token (env FORESHAPE_TOKEN_FILE, default {DEFAULT_TOKEN_FILE})",
+            default=_named_token_file(),
+            help=f"the operators' token (env FORESHAPE_TOKEN_FILE; else Keystone's token of env OS_TOKEN, else {DEFAULT_TOKEN_FILE})",
         )
         parser.add_argument(
             "--ca-file",
@@ -66,7 +67,9 @@ class Foreshape(App):
             help=f"CA that signed the controller's certificate (env FORESHAPE_CA_FILE, default {DEFAULT_CA_FILE} if it is there, "
             "else the system's)",
         )
-        parser.add_argument("--timeout", metavar="SECONDS", type=float, default=15.0, help="give up after this long (default 15)")
+        parser.add_argument(
+            "--timeout", metavar="SECONDS", type=number(0.1, 86400), default=15.0, help="give up after this long (default 15)"
+        )
         return parser
 
     @property
@@ -76,7 +79,11 @@ class Foreshape(App):
             from foreshape_controller.cli.client import Access, Client  # noqa: PLC0415 - httpx costs a tenth of a second
 
             o = self.options
-            self._client = Client(Access(url=o.url.rstrip("/"), token_file=o.token_file, ca_file=o.ca_file, timeout_s=o.timeout))
+            keystone = "" if o.token_file else os.environ.get("OS_TOKEN", "")
+            file = o.token_file or Path(DEFAULT_TOKEN_FILE)
+            self._client = Client(
+                Access(url=o.url.rstrip("/"), token_file=file, ca_file=o.ca_file, timeout_s=o.timeout, keystone_token=keystone)
+            )
         return self._client
 
     def run_subcommand(self, argv: list[str]) -> int:
@@ -127,6 +134,11 @@ class Foreshape(App):
         """Without a command: the help, not cliff's shell."""
         self.run_subcommand(["help"])
         raise SystemExit(EXIT_USAGE)
+
+
+def _named_token_file() -> Path | None:
+    named = os.environ.get("FORESHAPE_TOKEN_FILE")
+    return Path(named) if named else None
 
 
 def _default_ca() -> Path | None:

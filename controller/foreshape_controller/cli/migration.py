@@ -6,12 +6,23 @@ from typing import Any
 from foreshape_controller.cli.errors import UsageError
 from foreshape_controller.cli.event import seconds
 from foreshape_controller.cli.local import who
-from foreshape_controller.cli.view import MACHINE, Columns, ListView, Row, ShowView, moment
+from foreshape_controller.cli.paths import path
+from foreshape_controller.cli.view import MACHINE, Columns, ListView, PastView, Row, ShowView, moment
+
+ARRIVED = frozenset({"arrived", "settled"})
 
 
 def _took(row: Row) -> str:
     predicted = f"{row['predicted_s']:.0f} s"
     return predicted if row["took_s"] is None else f"{row['took_s']:.0f} s (predicted {predicted})"
+
+
+def _downtime(row: Row) -> str:
+    """Measured or not: nobody's guess."""
+    predicted = f"predicted {row['downtime_s']:.2f} s"
+    if row["stopped_s"] is not None:
+        return f"{row['stopped_s']:.3f} s ({predicted})"
+    return f"not measured ({predicted})" if row["state"] in ARRIVED else predicted
 
 
 def _state(row: Row) -> str:
@@ -33,7 +44,7 @@ ALL_COLUMNS: Columns = (
     ("Server id", lambda r: r["server"]),
     ("Reason", lambda r: r["reason"]),
     ("Word of", lambda r: r["by"] or "nobody yet"),
-    ("Downtime", lambda r: f"{r['downtime_s']:.2f} s predicted"),
+    ("Downtime", _downtime),
     ("Link", lambda r: r["link"] or "-"),
     ("Reservation", lambda r: r["reservation"] or "-"),
     ("Nova's id", lambda r: r["nova_id"] or "-"),
@@ -57,31 +68,14 @@ def _line(h: Row) -> str:
     return f"{moment(h['at'])} {h['what']} -> {h['state']}: {h['text']}"
 
 
-def _path(wanted: str, end: str = "") -> str:
-    from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
-    return f"/v1/migrations/{segment(wanted)}{end}"
-
-
-def _host(host: str) -> str:
-    from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
-    return f"/v1/hosts/{segment(host)}/drain"
-
-
-class MigrationList(ListView):
+class MigrationList(PastView):
     """List proposed moves and migrations."""
 
     nothing = "Nobody is to be moved."
     columns = COLUMNS
 
-    def get_parser(self, prog_name: str) -> ArgumentParser:
-        parser: ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("--all", action="store_true", help="also those that ended within a week")
-        return parser
-
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.get("/v1/migrations", all=str(parsed.all).lower())
+        return self.get("/v1/migrations", parsed)
 
 
 class MigrationShow(ShowView):
@@ -95,7 +89,7 @@ class MigrationShow(ShowView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.get(_path(parsed.migration))
+        return self.app.client.get(path("migrations", parsed.migration))
 
 
 class MigrationCancel(ShowView):
@@ -110,7 +104,7 @@ class MigrationCancel(ShowView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.post(_path(parsed.migration, "/cancel"), {"reason": parsed.reason})
+        return self.app.client.post(path("migrations", parsed.migration, "cancel"), {"reason": parsed.reason})
 
 
 class MigrationApprove(ListView):
@@ -200,7 +194,7 @@ class HostDrain(ShowView):
 
     def ask(self, parsed: Namespace) -> Any:
         body = {"reason": parsed.reason, "for_s": parsed.for_s, "approve": parsed.approve, "disable": parsed.disable, "by": who()}
-        return self.app.client.post(_host(parsed.host), body)
+        return self.app.client.post(path("hosts", parsed.host, "drain"), body)
 
 
 class HostUndrain(ShowView):
@@ -215,19 +209,14 @@ class HostUndrain(ShowView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.delete(_host(parsed.host), reason=parsed.reason)
+        return self.app.client.delete(path("hosts", parsed.host, "drain"), reason=parsed.reason)
 
 
-class HostDrains(ListView):
+class HostDrains(PastView):
     """List hosts that are being emptied, how far they are, and what cannot be moved."""
 
     nothing = "No host is being emptied."
     columns = DRAIN
 
-    def get_parser(self, prog_name: str) -> ArgumentParser:
-        parser: ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("--all", action="store_true", help="also those that ended within a week")
-        return parser
-
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.get("/v1/drains", all=str(parsed.all).lower())
+        return self.get("/v1/drains", parsed)

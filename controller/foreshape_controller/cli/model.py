@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any
 
+from foreshape_controller.cli.paths import segment
 from foreshape_controller.cli.view import MACHINE, Columns, ListView, Row, ShowView, moment
 
 
@@ -83,8 +84,6 @@ class _OneModel(ShowView):
         return parser
 
     def path(self, parsed: Namespace, rest: str = "") -> str:
-        from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
         return f"/v1/models/{segment(parsed.model)}{rest}"
 
 

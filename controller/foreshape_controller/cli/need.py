@@ -1,9 +1,9 @@
 """``foreshape need list``: hosts that somebody has to leave."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from typing import Any
 
-from foreshape_controller.cli.view import ListView, Row, moment
+from foreshape_controller.cli.view import PastView, Row, moment
 
 
 def _amount(row: Row) -> str:
@@ -15,7 +15,7 @@ def _first(row: Row) -> str:
     return ", ".join(names[:3]) or "nobody"
 
 
-class NeedList(ListView):
+class NeedList(PastView):
     """List hosts that no sharing can serve: how much has to leave, when a migration has to begin, and who could go."""
 
     nothing = "No host needs anybody to leave."
@@ -28,10 +28,7 @@ class NeedList(ListView):
         ("Reason", lambda r: r["reason"] if r["closed_at"] is None else f"closed: {r['closed_why']}"),
     )
 
-    def get_parser(self, prog_name: str) -> ArgumentParser:
-        parser: ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("--all", action="store_true", help="also those that were closed within a week")
-        return parser
+    past = "also those that were closed within a week"
 
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.get("/v1/needs", all=str(parsed.all).lower())
+        return self.get("/v1/needs", parsed)

@@ -5,6 +5,8 @@ from typing import Any
 
 from foreshape_controller.cli.cap import amount
 from foreshape_controller.cli.event import seconds
+from foreshape_controller.cli.numbers import number, whole
+from foreshape_controller.cli.paths import segment
 from foreshape_controller.cli.view import Columns, ListView, Row, ShowView, ago, moment
 
 COSTS = (
@@ -15,6 +17,7 @@ COSTS = (
     ("budget", "most that all that wait may cost in an hour (default: no limit)"),
     ("expected", "claims per hour that you expect, until there are some to learn from"),
 )
+DAYS_MOST = 365
 FIELDS = {"idle_cost": "idle_cost_h", "budget": "budget_h", "expected": "expected_h"}
 
 
@@ -92,9 +95,11 @@ def _shadow(s: Row) -> str:
     return f"{s['id']}: {s['state']} on {s['host'] or '-'}, {size}, server {s['server'] or '-'}" + (f" ({s['why']})" if s["why"] else "")
 
 
-def _path(pool: str, more: str = "") -> str:
-    from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
+_days = number(0, DAYS_MOST, above=True)
+"""How far back a report looks."""
 
+
+def _path(pool: str, more: str = "") -> str:
     return f"/v1/pools/{segment(pool)}{more}"
 
 
@@ -142,8 +147,8 @@ class PoolCreate(ShowView):
         parser.add_argument("--cloud", default="", help="entry of clouds.yaml whose credentials boot (default: the controller's own)")
         parser.add_argument("--project", default="", help="must be that of the credentials: Nova moves no server to another")
         parser.add_argument("--az", default="", help="availability zone (default: Nova chooses)")
-        parser.add_argument("--least", type=int, help="never fewer (default: 0)")
-        parser.add_argument("--most", type=int, help="never more (default: 5)")
+        parser.add_argument("--least", type=whole(0, 1_000_000), help="never fewer (default: 0)")
+        parser.add_argument("--most", type=whole(0, 1_000_000), help="never more (default: 5)")
         for name, text in COSTS:
             parser.add_argument(f"--{name}", metavar="N", type=amount, help=text)
         parser.add_argument("--fallback", choices=("smaller", "cold", "none"), help="where one costs more than the threshold")
@@ -211,7 +216,7 @@ class PoolReport(ShowView):
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
         parser = _named(super().get_parser(prog_name))
-        parser.add_argument("--days", type=amount, default=7.0, help="so far back (default: 7)")
+        parser.add_argument("--days", type=_days, default=7.0, help="so far back (default: 7)")
         return parser
 
     def ask(self, parsed: Namespace) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 from cliff.command import Command
 
+from foreshape_controller.cli.paths import segment
 from foreshape_controller.cli.server import add_server
 from foreshape_controller.cli.view import Columns, ListView, Row, ago, amounts, moment
 
@@ -113,6 +114,4 @@ class NoticeList(ListView):
 
 
 def _path(parsed: Namespace) -> str:
-    from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
     return f"/v1/reclaims/{segment(parsed.server)}"

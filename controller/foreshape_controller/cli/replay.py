@@ -11,6 +11,7 @@ from cliff.lister import Lister
 from foreshape_controller.cli.backtest import DAY
 from foreshape_controller.cli.errors import UsageError
 from foreshape_controller.cli.local import Ticker, duration, instant, sentences
+from foreshape_controller.cli.numbers import number, whole
 from foreshape_controller.errors import ConfigError, ModelError, TraceError
 
 if TYPE_CHECKING:
@@ -47,10 +48,11 @@ class Replay(Lister):
         add("--resource", nargs="+", action="extend", choices=("cpu", "memory"), help="default: what the trace holds")
         add("--vms", nargs="+", metavar="NAME", help="names or patterns, or one number: so many, spread over all (default: all)")
         add("--show", nargs="+", default=[], metavar="VM", help="servers to draw in the report (default: four that are worth a look)")
+        add("--rates", type=Path, metavar="F", help="rates.yaml: what freed capacity is worth, by its newest card (default: nothing)")
         group = parser.add_argument_group("hosts that may be short (default: none is)")
-        group.add_argument("--hosts", type=int, metavar="N", help="pack the VMs on so many hosts")
-        group.add_argument("--host-cpus", type=int, metavar="C", help="cores that the VMs of a host may have together")
-        group.add_argument("--host-memory", type=float, metavar="MIB", help="memory that the VMs of a host may have together")
+        group.add_argument("--hosts", type=whole(1, 1_000_000), metavar="N", help="pack the VMs on so many hosts")
+        group.add_argument("--host-cpus", type=whole(1), metavar="C", help="cores that the VMs of a host may have together")
+        group.add_argument("--host-memory", type=number(above=True), metavar="MIB", help="memory that the VMs of a host may have together")
         add("--out", type=Path, metavar="A.parquet", help="write the allocations: vm, resource, t, allocation, a row at each change")
         add("--report", type=Path, metavar="R.html", help="write a page with tables and charts that needs nothing but itself")
         return parser
@@ -84,7 +86,7 @@ def _replayed(parsed: Namespace, tell: Tell) -> "Findings":
 
     _refuse_folders(parsed)
     notes: list[str] = []
-    tiers, histories = _tiers(parsed.tiers), _histories(parsed, tell, notes)
+    tiers, histories = _at_prices(_tiers(parsed.tiers), parsed.rates), _histories(parsed, tell, notes)
     setup = _setup(parsed, tiers, next(iter(histories.values())))
     predictor, voice = _voice(parsed.model)
     tell(voice)
@@ -123,6 +125,23 @@ def _tiers(path: Path | None) -> "Tiers":
         return load_tiers(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f"--tiers {path}: {e.strerror if isinstance(e, OSError) else 'is no text'}; give a file like tiers.yaml") from e
+
+
+def _at_prices(tiers: "Tiers", path: Path | None) -> "Tiers":
+    from foreshape_controller.decide.price import NO_CURRENCY, by_rates  # noqa: PLC0415 - start-up time
+    from foreshape_controller.decide.rates_file import check_rates  # noqa: PLC0415
+
+    if path is None:
+        return tiers
+    try:
+        found = check_rates(path.read_text(encoding="utf-8"), tiers.tiers)
+    except (OSError, UnicodeDecodeError) as e:
+        raise UsageError(f"--rates {path}: {e.strerror if isinstance(e, OSError) else 'is no text'}; give a file like rates.yaml") from e
+    if found.cards is None:
+        raise UsageError(f"--rates {path}: {'; '.join(found.problems)}")
+    if found.cards.currency == NO_CURRENCY:
+        raise UsageError(f"--rates {path}: its currency is {NO_CURRENCY}: its rates are examples; put your own there")
+    return by_rates(tiers, found.cards, found.cards.cards[-1].valid_from)
 
 
 def _histories(parsed: Namespace, tell: Tell, notes: list[str]) -> "dict[str, History]":

@@ -5,7 +5,9 @@ from typing import Any
 
 from foreshape_controller.cli.event import seconds
 from foreshape_controller.cli.local import instant, who
-from foreshape_controller.cli.view import Columns, ListView, Row, ShowView, ago, moment
+from foreshape_controller.cli.numbers import whole
+from foreshape_controller.cli.paths import path
+from foreshape_controller.cli.view import Columns, PastView, Row, ShowView, ago, moment
 
 _UNITS = (("VCPU", "VCPU"), ("MEMORY_MB", "MiB"), ("DISK_GB", "GiB"))
 
@@ -47,26 +49,20 @@ ALL_COLUMNS: Columns = (
 )
 
 
-def _path(reservation: str) -> str:
-    from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
-    return f"/v1/reservations/{segment(reservation)}"
-
-
-class ReservationList(ListView):
+class ReservationList(PastView):
     """List room that is held in Placement, or planned to be."""
 
     nothing = "Nothing is reserved."
+    past = "also those that are over, the newest first"
     columns = COLUMNS
 
     def get_parser(self, prog_name: str) -> ArgumentParser:
         parser: ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("--host", metavar="HOST", default="", help="only on this one")
-        parser.add_argument("--all", action="store_true", help="also those that are over, the newest first")
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.get("/v1/reservations", host=parsed.host, all=str(parsed.all).lower())
+        return self.get("/v1/reservations", parsed, host=parsed.host)
 
 
 class ReservationShow(ShowView):
@@ -80,7 +76,7 @@ class ReservationShow(ShowView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.get(_path(parsed.reservation))
+        return self.app.client.get(path("reservations", parsed.reservation))
 
 
 class ReservationCreate(ShowView):
@@ -92,12 +88,18 @@ class ReservationCreate(ShowView):
         parser: ArgumentParser = super().get_parser(prog_name)
         where = parser.add_mutually_exclusive_group(required=True)
         where.add_argument("--host", metavar="HOST", default="", help="Nova's name of it")
-        where.add_argument("--anywhere-in", metavar="ZONE", dest="az", default="", help="the host of this zone with most room that fits")
+        where.add_argument(
+            "--anywhere-in",
+            metavar="ZONE",
+            dest="az",
+            default="",
+            help="one host of this zone: that with most room in which all of --count fit",
+        )
         parser.add_argument("--flavor", metavar="NAME", default="", help="room for servers of this flavor")
-        parser.add_argument("--vcpus", metavar="N", type=int, help="instead of a flavor, of each slot")
-        parser.add_argument("--ram", metavar="MIB", type=int, help="with --vcpus")
-        parser.add_argument("--disk", metavar="GIB", type=int, help="with --vcpus; without it none")
-        parser.add_argument("--count", metavar="N", type=int, default=1, help="slots, all on one host (default: 1)")
+        parser.add_argument("--vcpus", metavar="N", type=whole(1), help="instead of a flavor, of each slot")
+        parser.add_argument("--ram", metavar="MIB", type=whole(1), help="with --vcpus")
+        parser.add_argument("--disk", metavar="GIB", type=whole(), help="with --vcpus; without it none")
+        parser.add_argument("--count", metavar="N", type=whole(1, 1_000_000), default=1, help="slots, all on one host (default: 1)")
         parser.add_argument("--starts", metavar="TIME", type=instant, help="when it is needed, as 2026-11-22T08:00 UTC (default: now)")
         until = parser.add_mutually_exclusive_group(required=True)
         until.add_argument("--until", metavar="TIME", type=instant, help="when it ends, as 2026-11-22T18:00 UTC")
@@ -123,7 +125,7 @@ class ReservationApprove(ShowView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.post(f"{_path(parsed.reservation)}/approve", {"by": who()})
+        return self.app.client.post(path("reservations", parsed.reservation, "approve"), {"by": who()})
 
 
 class ReservationRelease(ShowView):
@@ -138,7 +140,7 @@ class ReservationRelease(ShowView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        return self.app.client.delete(_path(parsed.reservation), reason=parsed.reason)
+        return self.app.client.delete(path("reservations", parsed.reservation), reason=parsed.reason)
 
 
 class ReservationAudit(ShowView):
@@ -151,6 +153,7 @@ class ReservationAudit(ShowView):
         ("Held again", lambda r: r["held_again"]),
         ("Lost", lambda r: r["lost"]),
         ("Nobody's", lambda r: f"{r['orphans']}, {r['deleted']} deleted"),
+        ("Other controllers'", lambda r: f"{r['others']}, left alone" if r["others"] else "-"),
         ("Locks lifted", lambda r: r["lifted"]),
         ("Problems", lambda r: "\n".join(r["problems"]) or "-"),
     )

@@ -1,10 +1,11 @@
-"""``foreshape segment list`` and ``segment report``."""
+"""``foreshape segment list``, ``show`` and ``report``."""
 
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from foreshape_controller.cli.event import seconds
-from foreshape_controller.cli.view import MACHINE, Columns, ListView, Row, amounts, moment
+from foreshape_controller.cli.paths import segment
+from foreshape_controller.cli.view import MACHINE, Columns, ListView, Row, ShowView, amounts, moment
 
 DIGITS = {"cpu": 2, "memory": 0}
 
@@ -48,6 +49,20 @@ class SegmentList(ListView):
 
     def ask(self, parsed: Namespace) -> Any:  # noqa: ARG002
         return self.app.client.get("/v1/segments")
+
+
+class SegmentShow(ShowView):
+    """Show one segment, and which servers are in it."""
+
+    columns = (*SegmentList.columns, ("Members", lambda r: "\n".join(r["members"] or ()) or "-"))
+
+    def get_parser(self, prog_name: str) -> ArgumentParser:
+        parser: ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("name", metavar="NAME", help="name of the segment, as in segment list")
+        return parser
+
+    def ask(self, parsed: Namespace) -> Any:
+        return self.app.client.get(f"/v1/segments/{segment(parsed.name)}")
 
 
 class SegmentReport(ListView):

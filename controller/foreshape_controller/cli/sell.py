@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from foreshape_controller.cli.paths import segment
 from foreshape_controller.cli.view import Columns, ListView, Row, ShowView, moment
 
 
@@ -67,8 +68,6 @@ class SellShow(ShowView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
         return self.app.client.get(f"/v1/sales/{segment(parsed.host)}")
 
 

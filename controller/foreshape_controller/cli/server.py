@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from foreshape_controller.cli.paths import segment
 from foreshape_controller.cli.view import ListView, Row, ShowView, amounts
 
 
@@ -60,8 +61,6 @@ def add_server(parser: ArgumentParser) -> ArgumentParser:
 
 def server_path(parsed: Namespace, rest: str = "") -> str:
     """The API's path of the server named on the command line."""
-    from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
     return f"/v1/servers/{segment(parsed.server)}{rest}"
 
 

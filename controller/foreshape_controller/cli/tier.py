@@ -8,6 +8,7 @@ from cliff.command import Command
 
 from foreshape_controller.cli.errors import EXIT_USAGE, CliError
 from foreshape_controller.cli.local import who
+from foreshape_controller.cli.paths import segment
 from foreshape_controller.cli.view import MACHINE, Columns, ListView, Row, ShowView, moment
 
 COLUMNS: Columns = (
@@ -77,8 +78,6 @@ class TierShow(ShowView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
         return self.app.client.get(f"/v1/tiers/{segment(parsed.name)}")
 
 
@@ -118,8 +117,6 @@ class TierSet(ShowView):
         return parser
 
     def ask(self, parsed: Namespace) -> Any:
-        from foreshape_controller.cli.client import segment  # noqa: PLC0415 - start-up time
-
         body = {"tier": parsed.tier, "reason": parsed.reason, "by": who()}
         return self.app.client.put(f"/v1/servers/{segment(parsed.server)}/tier", body)
 

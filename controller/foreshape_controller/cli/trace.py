@@ -11,6 +11,7 @@ from cliff.command import Command
 
 from foreshape_controller.cli.errors import UsageError
 from foreshape_controller.cli.local import Ticker, instant, sentences
+from foreshape_controller.cli.numbers import number
 
 if TYPE_CHECKING:
     from foreshape_controller.replay.importers.blocks import Block
@@ -57,10 +58,12 @@ class TraceImport(Command):
 
 
 def _add_sizes(group: Any) -> None:
-    group.add_argument("--machine-cores", type=_positive, metavar="N", help="google2019: cores of the largest machine, whose use is 1")
-    group.add_argument("--machine-mib", type=_positive, metavar="MIB", help="google2019: memory of the largest machine")
-    group.add_argument("--cores", type=_positive, metavar="N", help="csv: provisioned cores of every VM, where no column says it")
-    group.add_argument("--mib", type=_positive, metavar="MIB", help="csv: provisioned memory of every VM, where no column says it")
+    group.add_argument(
+        "--machine-cores", type=number(above=True), metavar="N", help="google2019: cores of the largest machine, whose use is 1"
+    )
+    group.add_argument("--machine-mib", type=number(above=True), metavar="MIB", help="google2019: memory of the largest machine")
+    group.add_argument("--cores", type=number(above=True), metavar="N", help="csv: provisioned cores of every VM, where no column says it")
+    group.add_argument("--mib", type=number(above=True), metavar="MIB", help="csv: provisioned memory of every VM, where no column says it")
 
 
 def _add_csv(group: Any) -> None:
@@ -105,26 +108,19 @@ def _add_prometheus(group: Any) -> None:
     add("--inside", action="store_true", help="also the largest CPU use inside each bin (costs the server more)")
     add("--bearer-token-file", type=Path, metavar="FILE")
     add("--prometheus-ca-file", type=Path, metavar="FILE", help="CA of the server's certificate (default: the system's)")
-    add("--query-timeout", type=_positive, default=60.0, metavar="S", help="for each query (default 60)")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e12:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return value
+    add("--query-timeout", type=number(above=True), default=60.0, metavar="S", help="for each query (default 60)")
 
 
 def _pair(text: str) -> tuple[str, str]:
     ours, _, theirs = text.partition("=")
     if not (ours and theirs):
-        raise argparse.ArgumentTypeError(f"{text!r}: OURS=THEIRS is wanted")
+        raise argparse.ArgumentTypeError(f"{text[:80]!r}: OURS=THEIRS is wanted")
     return ours, theirs
 
 
 def _factor(text: str) -> tuple[str, float]:
     ours, theirs = _pair(text)
-    return ours, _positive(theirs)
+    return ours, number(above=True)(theirs)
 
 
 Tell = Callable[[str], None]

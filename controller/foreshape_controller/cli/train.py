@@ -1,9 +1,8 @@
 """``foreshape train``: a model from traces, on this machine; the controller's own nightly training needs no command."""
 
 import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from cliff.command import Command
 
 from foreshape_controller.cli.errors import CliError, UsageError
 from foreshape_controller.cli.local import Ticker, instant, sentences
+from foreshape_controller.cli.numbers import number, whole
 
 if TYPE_CHECKING:
     from foreshape_controller.model.history import History
@@ -38,9 +38,15 @@ class Train(Command):
             help="nothing from there on is looked at, epoch seconds or ISO; one for all traces or one for each (default: their ends)",
         )
         add("--out", type=Path, required=True, metavar="DIR", help="folder of the model; must not exist yet")
-        add("--cpu-minutes", type=_positive, default=5.0, metavar="N", help="CPU time for the nets (default 5)")
+        add("--cpu-minutes", type=number(0, 1e6, above=True), default=5.0, metavar="N", help="CPU time for the nets (default 5)")
         add("--encoder", choices=("mlp", "tcn", "lstm"), help="of the history, in the net (default: the one that measured best)")
-        add("--seed", type=int, default=0, metavar="N", help="the same seed, data and number of steps give the same model (default 0)")
+        add(
+            "--seed",
+            type=whole(0, 2**32 - 1),
+            default=0,
+            metavar="N",
+            help="the same seed, data and number of steps give the same model (default 0)",
+        )
         add("--device", default="auto", metavar="NAME", help="auto takes CUDA where it is, else the CPU (default auto)")
         add("--resource", nargs="+", action="extend", metavar="NAME", help="cpu, memory, disk, net (default: all that are there)")
         add("--vms", nargs="+", metavar="NAME", help="names or patterns, or one number: so many (default: all)")
@@ -98,13 +104,6 @@ def _ends(parsed: Namespace) -> list[int | None]:
     if len(ends) not in (1, len(parsed.trace)):
         raise UsageError(f"{len(ends)} times --until for {len(parsed.trace)} traces: one for all, or one for each in their order")
     return list(ends) * (len(parsed.trace) if len(ends) == 1 else 1)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not (isfinite(value) and value > 0):
-        raise ArgumentTypeError(f"{text!r} is no number above 0")
-    return value
 
 
 def _said(out: Path, manifest: "Manifest", histories: "Mapping[str, History]", cpu_s: float) -> str:

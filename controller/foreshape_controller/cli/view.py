@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from operator import methodcaller
+from time import sleep
 from typing import Any, TextIO
 
 from cliff.columns import FormattableColumn
@@ -19,6 +20,9 @@ from cliff.lister import Lister
 from cliff.show import ShowOne
 from stevedore import ExtensionManager
 from stevedore.extension import Extension
+
+from foreshape_controller.cli.errors import Unreachable
+from foreshape_controller.cli.numbers import number
 
 Row = dict[str, Any]
 Columns = tuple[tuple[str, Callable[[Row], Any]], ...]
@@ -53,12 +57,18 @@ def cell(value: Any, form: str) -> Any:
     """A value as a cell: whole for machines (JSON inside CSV where it is nested), readable for people."""
     nested = isinstance(value, dict | list | tuple)
     if form == "csv":
-        return json.dumps(value) if nested else value
+        return json.dumps(value) if nested else no_formula(value)
     if isinstance(value, float):
         return Amount(value)
     if isinstance(value, str) and form not in MACHINE:
         return printable(value)
     return Structure(value) if nested else value
+
+
+def no_formula(value: Any) -> Any:
+    """What a spreadsheet would run begins with an apostrophe: names and reasons are other people's words."""
+    runs = isinstance(value, str) and len(value) > 1 and (value.lstrip()[:1] in ("=", "+", "-", "@") or value[:1] in ("\t", "\r", "\n"))
+    return f"'{value}" if runs else value
 
 
 def printable(text: str) -> str:
@@ -78,6 +88,11 @@ class CsvSingle(SingleFormatter):
         writer.writerow(data)
 
 
+WATCHABLE = frozenset({"list", "show", "get", "report", "status", "accuracy", "summary", "drains", "chart", "why"})
+"""Last words of commands that only read: these may be repeated."""
+CLEAR = "\x1b[H\x1b[2J"
+
+
 class _Text(CsvSingle):
     """A name for ``-f text``: what it prints is the command's own ``text``."""
 
@@ -91,6 +106,25 @@ class _View:
     app: Any
     default_machine_columns: tuple[str, ...] = ()
 
+    def get_parser(self, prog_name: str) -> ArgumentParser:
+        parser: ArgumentParser = super().get_parser(prog_name)  # type: ignore[misc]
+        if prog_name.rsplit(maxsplit=1)[-1] in WATCHABLE:
+            text = "ask again every so many seconds (default 5) until Ctrl-C"
+            parser.add_argument("--watch", metavar="SECONDS", nargs="?", type=number(0.5, 86400), const=5.0, help=text)
+        return parser
+
+    def run(self, parsed: Namespace) -> int:
+        """Once, or again and again."""
+        if getattr(parsed, "watch", None) is None:
+            return self.once(parsed)
+        return _watched(self, parsed)
+
+    def once(self, parsed: Namespace) -> int:
+        """Ask and show; the exit code."""
+        if parsed.formatter == "text":
+            return _print_text(self, parsed)
+        return int(super().run(parsed))  # type: ignore[misc]
+
     def ask(self, parsed: Namespace) -> Any:
         """The API's answer; commands implement it."""
         raise NotImplementedError
@@ -100,7 +134,7 @@ class _View:
         raise NotImplementedError
 
     def say_if_simulated(self, parsed: Namespace) -> None:
-        if parsed.formatter not in MACHINE and self.app.client.get("/v1/summary").get("simulated"):
+        if parsed.formatter not in MACHINE and self.app.client.simulated:
             self.app.stdout.write(f"{SIMULATED}\n")
 
     def chosen(self, parsed: Namespace, first: Row) -> Columns:
@@ -140,11 +174,6 @@ class ListView(_View, Lister):
         """Rows of an answer that is not itself a list."""
         return list(answer)
 
-    def run(self, parsed: Namespace) -> int:
-        if parsed.formatter == "text":
-            return _print_text(self, parsed)
-        return int(super().run(parsed))
-
     def take_action(self, parsed: Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         rows = self.rows(self.ask(parsed))
         self.say_if_simulated(parsed)
@@ -152,6 +181,21 @@ class ListView(_View, Lister):
             self.app.stdout.write(self.nothing)  # the empty table is the end of the line
         columns = self.chosen(parsed, rows[0]) if rows else self.columns
         return [c[0] for c in columns], [[cell(make(row), parsed.formatter) for _, make in columns] for row in rows]
+
+
+class PastView(ListView):
+    """A list of what is open, and with ``--all`` of what is over, too."""
+
+    past = "also those that ended within a week"
+
+    def get_parser(self, prog_name: str) -> ArgumentParser:
+        parser: ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("--all", action="store_true", help=self.past)
+        return parser
+
+    def get(self, url: str, parsed: Namespace, **query: str) -> Any:
+        """Ask for the list."""
+        return self.app.client.get(url, all=str(parsed.all).lower(), **query)
 
 
 class ShowView(_View, ShowOne):
@@ -166,16 +210,31 @@ class ShowView(_View, ShowOne):
     def formatter_default(self) -> str:
         return "text" if self.text_default else "table"
 
-    def run(self, parsed: Namespace) -> int:
-        if parsed.formatter == "text":
-            return _print_text(self, parsed)
-        return int(super().run(parsed))
-
     def take_action(self, parsed: Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         answer = self.ask(parsed)
         self.say_if_simulated(parsed)
         columns = self.chosen(parsed, answer)
         return [c[0] for c in columns], [cell(make(answer), parsed.formatter) for _, make in columns]
+
+
+def _watched(view: _View, parsed: Namespace) -> int:
+    """A controller that is away for a moment is waited for; any other error ends it."""
+    out = view.app.stdout
+    try:
+        while True:
+            if out.isatty():
+                out.write(CLEAR)
+            if parsed.formatter not in MACHINE:
+                out.write(f"every {parsed.watch:g} s, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC; Ctrl-C ends it\n\n")
+            try:
+                view.once(parsed)
+            except Unreachable as e:
+                view.app.stderr.write(f"foreshape: {e}\n")
+            out.write("\n")
+            out.flush()
+            sleep(parsed.watch)
+    except KeyboardInterrupt:
+        return 0
 
 
 def _print_text(view: _View, parsed: Namespace) -> int:

@@ -1,9 +1,9 @@
 """Glance: which image a name means now."""
 
 from dataclasses import dataclass
-from uuid import UUID
 
 from foreshape_controller.cloud.call import Json, Service
+from foreshape_controller.cloud.parse import is_id
 from foreshape_controller.errors import Gone, Permanent
 
 
@@ -23,7 +23,7 @@ class Glance:
 
     def image(self, wanted: str) -> Image:
         """By id, or the newest active one of a name. Raises Gone: deleted, deactivated, or there is none of that name."""
-        rows = [self._service.ask("GET", f"/images/{wanted}")] if _is_id(wanted) else self._named(wanted)
+        rows = [self._service.ask("GET", f"/images/{wanted}")] if is_id(wanted) else self._named(wanted)
         active = [r for r in rows if isinstance(r, dict) and r.get("status") == "active" and r.get("id")]
         if not active:
             raise Gone(f"Glance has no active image {wanted!r} that this project may use")
@@ -35,10 +35,3 @@ class Glance:
         if not isinstance(rows, list):
             raise Permanent("Glance's answer has no list of images: is something else at its endpoint?")
         return rows
-
-
-def _is_id(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text.lower()
-    except ValueError:
-        return False

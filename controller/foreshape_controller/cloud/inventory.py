@@ -25,6 +25,9 @@ OVERLAP_S = 300.0
 """An incremental reading asks for changes since so long before the last one: clocks differ, and a request takes its time."""
 STALE_S = 86400.0
 """A migration that Nova wrote nothing about for so long does not move any more, whatever its record says."""
+LEFT_S, AT_REST = 300.0, frozenset({"ACTIVE", "PAUSED", "SHUTOFF", "ERROR"})
+"""Nor does one that it wrote nothing about for so long, of a server that it does nothing with: a nova-compute died and left the record
+(seen with Nova 34: ``preparing`` for good). A server that waits for its turn has a task."""
 ENOUGH = 3
 """Providers in a row that could not be read: then the rest is not asked for either."""
 TWICE = "two nova-compute services have its name"
@@ -52,7 +55,7 @@ def read_cloud(
         hosts=hosts,
         servers=_grouped(servers, groups),
         groups=groups,
-        migrations=_moving(reading, nova, at),
+        migrations=_moving(reading, nova, at, servers),
         allocations=allocations if with_allocations else None,
         problems=reading.sentences(),
         missing=frozenset(reading.missing),
@@ -130,9 +133,15 @@ def _grouped(servers: Mapping[str, CloudServer], groups: Mapping[str, ServerGrou
     return {k: msgspec.structs.replace(s, groups=of[k]) if k in of else s for k, s in servers.items()}
 
 
-def _moving(reading: _Reading, nova: Nova, at: float) -> tuple[CloudMigration, ...]:
+def _moving(reading: _Reading, nova: Nova, at: float, servers: Mapping[str, CloudServer]) -> tuple[CloudMigration, ...]:
     """Those whose end was not told; asked for without a status, so that one that nobody knows is not left out."""
-    return tuple(m for m in reading.all("migrations", lambda tell: nova.migrations(since=at - STALE_S, tell=tell)) if m.moving)
+    every = reading.all("migrations", lambda tell: nova.migrations(since=at - STALE_S, tell=tell))
+    by = at - LEFT_S + min(0.0, nova.ahead_s)
+    return tuple(m for m in every if m.moving and not (0.0 < m.updated < by and _rests(servers.get(m.server))))
+
+
+def _rests(server: CloudServer | None) -> bool:
+    return server is not None and server.status in AT_REST and not server.task_state
 
 
 # -- hosts

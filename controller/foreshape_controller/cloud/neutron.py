@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foreshape_controller.cloud.call import Json, Service
+from foreshape_controller.cloud.parse import is_id
 from foreshape_controller.errors import Gone, Permanent
 
 
@@ -21,6 +22,15 @@ class Neutron:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+
+    def network(self, wanted: str) -> str:
+        """Its id, if there is one of that id that this project may use. Raises Gone."""
+        if not is_id(wanted):
+            raise Gone(f"{wanted[:80]!r} is no id of a network")
+        found = _field(_field(self._service.ask("GET", f"/networks/{wanted}"), "network"), "id")
+        if found != wanted:
+            raise Permanent("Neutron's answer is no network: is something else at its endpoint?")
+        return wanted
 
     def create_port(self, network: str, name: str) -> Port:
         """A port with an address of its network's subnets. Raises Gone (no such network), Conflict (no address is free), Permanent (quota);

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 from foreshape_controller.model.cloud import Allocation, CloudFlavor, CloudMigration, CloudServer, Inventory, Resources, ServerGroup
 
@@ -141,3 +142,11 @@ def allocation(consumer: str, body: Row) -> Allocation:
         held=held(body),
         generation=body.get("consumer_generation"),
     )
+
+
+def is_id(text: str) -> bool:
+    """Whether it is a UUID as services write them."""
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False

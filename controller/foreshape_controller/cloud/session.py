@@ -4,15 +4,18 @@ Imported only where a cloud is configured: the libraries cost half a second and 
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 from keystoneauth1 import adapter, discover
 from keystoneauth1 import exceptions as kept
+from keystoneauth1.identity import v3
 from keystoneauth1.identity.base import BaseIdentityPlugin
+from keystoneauth1.session import Session
 from openstack import config
 from openstack.exceptions import ConfigException
 
@@ -22,10 +25,16 @@ from foreshape_controller.cloud.keystone import Keystone, Me
 from foreshape_controller.cloud.neutron import Neutron
 from foreshape_controller.cloud.nova import Nova
 from foreshape_controller.cloud.placement import Placement
+from foreshape_controller.cloud.tokens import SECOND_FACTOR
 from foreshape_controller.errors import ConfigError, Permanent, Temporary
+from foreshape_controller.model.login import Login
 
 _TYPES = {"Nova": "compute", "Placement": "placement", "Keystone": "identity", "Glance": "image", "Neutron": "network"}
 """Names in sentences -> types in Keystone's catalogue."""
+LOGIN_S = 10.0
+"""The same of a password, which Keystone takes its time to check."""
+SUBJECT_S = 5.0
+"""A person waits for Keystone's word on his token so long at most."""
 _VERSIONS = {"identity": "3", "image": "2", "network": "2"}
 """Where the catalogue may name an endpoint of several versions; the others negotiate."""
 
@@ -54,6 +63,10 @@ class Cloud:
     keystone: Keystone
     glance: Glance
     neutron: Neutron
+    subject: Callable[[str], Reply] | None = None
+    """Asks Keystone about somebody else's token."""
+    issue: Callable[[Login], Reply] | None = None
+    """Asks Keystone for a token by somebody's password: the reply's text is the token, or why there is none."""
 
 
 def connect(access: Access, ways: Ways) -> Cloud:
@@ -67,6 +80,8 @@ def connect(access: Access, ways: Ways) -> Cloud:
         keystone=Keystone(doors["Keystone"], lambda: _me(region)),
         glance=Glance(doors["Glance"]),
         neutron=Neutron(doors["Neutron"]),
+        subject=_Door(region, "Keystone", min(access.timeout_s, SUBJECT_S)).subject,
+        issue=partial(_issue, region, min(access.timeout_s, LOGIN_S)),
     )
 
 
@@ -116,6 +131,15 @@ class _Door:
             decoded = None
         headers, text = said.headers, said.text[:500] if decoded is None else ""
         return Reply(said.status_code, decoded, text, _seconds(headers.get("Retry-After", "")), _instant(headers.get("Date", "")))
+
+    def subject(self, token: str) -> Reply:
+        """What Keystone says of a token, asked once; its catalogue is left out. Raises Temporary, Permanent."""
+        with _told(self._name):
+            said = self._adapter.get("/auth/tokens?nocatalog=1", headers={"X-Subject-Token": token}, timeout=self._timeout)
+        try:
+            return Reply(said.status_code, said.json() if said.content else None)
+        except ValueError:
+            return Reply(said.status_code)
 
     def versions(self) -> tuple[str, str]:
         with _told(self._name):
@@ -175,3 +199,34 @@ def _me(region: config.cloud_region.CloudRegion) -> Me:
             raise Permanent("clouds.yaml gives no identity: auth_type none cannot work with a real cloud")
         access = plugin.get_access(session)
     return Me(user=access.user_id or "", project=access.project_id or "", roles=frozenset(access.role_names or ()))
+
+
+def _issue(region: config.cloud_region.CloudRegion, timeout_s: float, who: Login) -> Reply:
+    """A token by somebody's password, from where our own are from; asked once. Raises Temporary, Permanent.
+
+    keystoneauth leaves this request out of its log.
+    """
+    ours = region.get_session()
+    if not isinstance(ours.auth, BaseIdentityPlugin) or not ours.auth.auth_url:
+        raise Permanent("clouds.yaml gives no auth_url")
+    for_project = bool(who.project) and not who.system
+    asking = v3.Password(
+        ours.auth.auth_url,
+        username=who.user,
+        password=who.password,
+        user_domain_name=who.user_domain,
+        system_scope="all" if who.system else None,
+        project_name=who.project if for_project else None,
+        project_domain_name=(who.project_domain or who.user_domain) if for_project else None,
+        include_catalog=False,
+    )
+    with _told("Keystone"):
+        try:
+            found = asking.get_auth_ref(Session(verify=ours.verify, cert=ours.cert, timeout=timeout_s))
+            return Reply(201, text=found.auth_token or "")
+        except kept.MissingAuthMethods:
+            return Reply(401, text=SECOND_FACTOR)
+        except kept.HttpError as e:
+            return Reply(e.http_status, text=str(e.message or "")[:500])
+        except (KeyError, TypeError, ValueError) as e:
+            raise Temporary("Keystone's answer makes no sense") from e

@@ -137,7 +137,7 @@ def notices(cap: Cap, servers: Iterable[Server], groups: Groups, now: float) -> 
     mine = [s for s in servers if s.project and cap.scope in set(scopes(s, groups))]
     lifted = cap.state(now) == "lifted"
     until = datetime.fromtimestamp(cap.until, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    what = f"at most {cap.amount:g} {UNITS[cap.resource]} of {cap.resource} for each server of {cap.scope} until {until}: {cap.reason}"
+    what = f"at most {cap.amount:g} {UNITS[cap.resource]} of {cap.resource} for {_whose(cap.scope)} until {until}: {cap.reason}"
     text = f"lifted before its time: {cap.lifted_why or 'no reason given'} ({what})" if lifted else what
     one = mine[0] if len(mine) == 1 else None
     return tuple(
@@ -153,6 +153,12 @@ def notices(cap: Cap, servers: Iterable[Server], groups: Groups, now: float) -> 
         )
         for project in sorted({s.project for s in mine})
     )
+
+
+def _whose(scope: str) -> str:
+    """For owners: which host, and what operators call a group of servers, is nobody else's business."""
+    kind, _, _ = scope.partition(":")
+    return {"host": "each of your servers on one host", "segment": "each of your servers in one group"}.get(kind, f"each server of {scope}")
 
 
 # -- what it means ------------------------------------------------------------------------------------------------------

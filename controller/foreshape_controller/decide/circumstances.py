@@ -6,10 +6,14 @@ from datetime import UTC, datetime
 from foreshape_controller.decide.caps import in_force
 from foreshape_controller.model.brakes import Halt
 from foreshape_controller.model.cap import UNITS, Cap
+from foreshape_controller.model.choice import Choice
 from foreshape_controller.model.mark import Factors
 from foreshape_controller.model.reclaim import LOWERED, Reclaim
+from foreshape_wire.order import Mode
 
 NAMES = {"cpu": "CPU", "memory": "memory", "disk_iops": "disk operations", "disk_kib_s": "disk throughput", "net_kib_s": "network"}
+
+CHOSEN = {Mode.OBSERVE: "out, at what it was sold", Mode.ADVISE: "only advice", Mode.ACT: "in"}
 
 
 def circumstances(
@@ -20,6 +24,14 @@ def circumstances(
     stopped = [h for h in halts if h.active and h.since <= at and h.scope in (*scopes, "cloud")]
     lowered = [r for r in reclaims if r.state in LOWERED and r.at <= at]
     return (*map(_cap, mine), *map(_halt, stopped), *map(_reclaim, lowered))
+
+
+def chosen(choices: Iterable[Choice], at: float) -> Iterator[str]:
+    """How far its owner let us go."""
+    for c in choices:
+        if c.since <= at:
+            by, why = f" by {c.by}" if c.by else "", f": {c.reason}" if c.reason else ""
+            yield f"Its owner chose for {c.scope} on {_when(c.since)}{by}: {CHOSEN[c.mode]}{why}."
 
 
 def learned(tier: str, factors: Mapping[tuple[str, str], Factors], at: float) -> Iterator[str]:

@@ -108,11 +108,16 @@ class Gathered:
         return _column([values.get(i, otherwise) for i in self.ids])
 
     def _agreed(self, resource: str) -> Column:
-        """[n]: lowered floors, of those whose tier of now allows it, and of shadow VMs: to these nobody promised anything."""
-        may = np.asarray([t.may_reclaim for t in self.tiers], bool)[self.tier]
+        """[n]: lowered floors, of those whose tier of now allows it, and of shadow VMs: to these nobody promised anything.
+
+        A floor at what was sold, of who was claimed lately, lowers nothing: no tier has to allow it.
+        """
+        agreed = self._of(self.known.agreed.get(resource))
+        sold = _column([s.entitlement.cpu.cores if resource == "cpu" else s.entitlement.memory.mib for s in self.servers])
+        may = np.asarray([t.may_reclaim for t in self.tiers], bool)[self.tier] | (agreed >= sold)
         if self.known.shadows:
             may = may | self._shadow
-        return np.where(may, self._of(self.known.agreed.get(resource)), np.nan)
+        return np.where(may, agreed, np.nan)
 
     def _caps(self, resource: str) -> tuple[Column, Column, Column, tuple[str, ...]]:
         """Amount and end of each server's hard cap, and its reason as words."""

@@ -18,6 +18,8 @@ from foreshape_controller.model.cloud_word import CloudWord, Difference, Reporte
 
 SHOWN = 200
 """Most differences that are told one by one; the rest is counted."""
+SETTLED = frozenset({"ACTIVE", "PAUSED", "SHUTOFF", "ERROR"})
+"""Nova's words for a server that it does nothing with; where it has one, it should be."""
 MIB, CORES = 1.0, 1e-6
 """Differences in size up to these are rounding."""
 NOWHERE = CloudHost(name="")
@@ -48,6 +50,8 @@ class Joined:
     """How many there are, by what differs."""
     held: Mapping[str, int] = field(default_factory=dict)
     """Reported servers that are left alone, by reason code."""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """By server that nobody moves now: the host whose agent reports it, where Nova names another one."""
 
 
 def join(
@@ -72,7 +76,19 @@ def join(
         differences=tuple(found[:SHOWN]),
         differing=Counter(d.what for d in found),
         held=Counter(code for r in reported if (code := words[r.server].held_code)),
+        elsewhere=dict(_astray(cloud, reported)),
     )
+
+
+def _astray(cloud: CloudView, reported: Sequence[Reported]) -> Iterator[tuple[str, str]]:
+    """Not those that Nova is at work on, and not where an agent only has another name for its host."""
+    moving = {m.server for m in cloud.migrations if m.moving}
+    for r in reported:
+        server = cloud.servers.get(r.server)
+        if server is None or server.id in moving or server.task_state or server.status not in SETTLED:
+            continue
+        if server.host and r.host != server.host and r.host in cloud.hosts:
+            yield r.server, r.host
 
 
 def _runs(server: CloudServer) -> bool:

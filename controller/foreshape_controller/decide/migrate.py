@@ -197,8 +197,9 @@ def _late(migration: Migration, _event: Event, _now: float) -> Migration:
     return replace(migration, room=Room.HELD)
 
 
-def _restored(migration: Migration, _event: Event, _now: float) -> Migration:
-    return replace(migration, restored=True)
+def _restored(migration: Migration, event: Event, _now: float) -> Migration:
+    said = f"{migration.said}; {event.text}" if event.alarm and event.text else migration.said
+    return replace(migration, restored=True, said=said)
 
 
 def _ended(migration: Migration) -> Migration:

@@ -4,9 +4,37 @@ A customer pays for the entitlement, and for a burst above it as long as the gue
 entitlement costs the customer no less: what is freed is worth its price to whoever can sell it again.
 """
 
+from datetime import date
+
+import msgspec
+
+from foreshape_controller.decide.tiers import Tiers
+from foreshape_controller.model.rating import RateCards, TierRates
 from foreshape_controller.model.tier import Price
 
 MIB = 1024.0
+NO_CURRENCY = "XXX"
+"""ISO 4217's word for none: the rates are only examples, and nothing is worth so much."""
+
+
+def by_rates(tiers: Tiers, cards: RateCards, day: date) -> Tiers:
+    """The tiers at the prices that statements use, too. Where the card is only an example, what tiers.yaml says still counts."""
+    if cards.currency == NO_CURRENCY:
+        return tiers
+    card = cards.on(day)
+    rates = card.tiers if card is not None else {}
+    priced = {name: msgspec.structs.replace(t, price=asked(rates.get(name, TierRates()))) for name, t in tiers.tiers.items()}
+    return msgspec.structs.replace(tiers, tiers=priced)
+
+
+def asked(rates: TierRates) -> Price:
+    """What the card asks for what was sold, and for a burst."""
+    return Price(
+        cpu_core=float(rates.cpu.entitlement),
+        memory_gib=float(rates.memory.entitlement),
+        burst_cpu_core=float(rates.cpu.burst),
+        burst_memory_gib=float(rates.memory.burst),
+    )
 
 
 def rate(price: Price, resource: str) -> tuple[float, float]:

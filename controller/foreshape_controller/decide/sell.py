@@ -24,6 +24,8 @@ from foreshape_controller.model.sale import GRAIN, MOVED, OVERWRITTEN, WATCHED, 
 
 LEAST_CHANGE = 0.01
 """Less than this share of a ratio is not worth a write, not even back."""
+LATE_S = 3600.0
+"""So long after it was sent a write without an answer may still arrive: far longer than any proxy keeps a request."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +159,15 @@ def give_back(sale: Sale, room: Room, why: str, now: float) -> Sale:
 
 def reread(sale: Sale, ratio: float) -> Sale:
     """The sale after the ratio in Placement was read: a write whose outcome nobody knew is settled, somebody else's is noticed."""
+    if _arrives_late(sale, ratio):
+        return arrived(sale, ratio)
     if sale.state == OVERWRITTEN or (sale.state == MOVED and same(ratio, sale.ratio)):
         return sale
     if sale.state == WATCHED:
         return sale if same(ratio, sale.ratio) else msgspec.structs.replace(sale, ratio=ratio, original=ratio, free_since=None)
     if sale.state == WRITING and _own(sale, ratio):
-        return arrived(sale, ratio)
+        late = math.nan if same(ratio, sale.target) else sale.target
+        return msgspec.structs.replace(arrived(sale, ratio), late=late)
     said = _overwritten(sale, ratio)
     return msgspec.structs.replace(sale, state=OVERWRITTEN, ratio=ratio, target=math.nan, wanted=math.nan, reason=said)
 
@@ -170,8 +175,15 @@ def reread(sale: Sale, ratio: float) -> Sale:
 def arrived(sale: Sale, ratio: float) -> Sale:
     """After a write: this is there now; if it is another ratio, waiting begins anew. At the original nothing of ours is left."""
     state = WATCHED if same(ratio, sale.original) else MOVED
-    done = msgspec.structs.replace(sale, state=state, ratio=ratio, target=math.nan, wanted=math.nan)
+    done = msgspec.structs.replace(sale, state=state, ratio=ratio, target=math.nan, wanted=math.nan, late=math.nan)
     return done if same(ratio, sale.ratio) else msgspec.structs.replace(done, free_since=None, could_be=math.inf)
+
+
+def _arrives_late(sale: Sale, ratio: float) -> bool:
+    """Whether this is our own write of before, and neither what was there originally nor somebody else's."""
+    if sale.state == OVERWRITTEN or math.isnan(sale.late) or sale.looked_at - sale.changed_at > LATE_S or same(ratio, sale.ratio):
+        return False
+    return same(ratio, sale.late) or sale.late < ratio < sale.ratio
 
 
 def _own(sale: Sale, ratio: float) -> bool:

@@ -17,7 +17,8 @@ import numpy as np
 from foreshape_controller.decide.peak import at_quantile
 from foreshape_controller.model.columns import Column, Rows
 from foreshape_controller.model.forecast import Forecast
-from foreshape_controller.model.group import Groups, kind_of
+from foreshape_controller.model.group import Groups
+from foreshape_controller.model.kinds import kind_of
 from foreshape_controller.model.need import Transfer
 
 SAFE = 0.95

@@ -18,6 +18,7 @@ _ENDINGS = {
     "failed": "failed",
     "expired": "was not carried out in time and is void",
     "superseded": "was replaced by a newer order",
+    "unseen": "was replaced, or ran out, before its agent asked for orders",
     "withdrawn": "was withdrawn: somebody stopped Foreshape there",
 }
 _LOCAL = {

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from foreshape_controller.forecast.baseline import DAY_RATIO
 from foreshape_controller.forecast.quantiles import quantiles, sane, window_max
 from foreshape_controller.model.forecast import HALF_HOURS, LEVELS
-from foreshape_controller.model.history import BINS_PER_DAY, GROUPS, STEP_S, WATCHED, Floats, History
+from foreshape_controller.model.history import BINS_PER_DAY, STEP_S, WATCHED, Floats, History
+from foreshape_controller.model.kinds import GROUPS
 
 WEEK = 7 * BINS_PER_DAY
 """Bins of a window."""

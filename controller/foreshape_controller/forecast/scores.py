@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from foreshape_controller.forecast.quantiles import quantiles, sane
 from foreshape_controller.model.forecast import HALF_HOURS, HEADS, LEVELS, Forecast
-from foreshape_controller.model.history import BINS_PER_DAY, GROUPS, RESOURCES, Floats, History
+from foreshape_controller.model.history import BINS_PER_DAY, RESOURCES, Floats, History
+from foreshape_controller.model.kinds import GROUPS
 from foreshape_controller.model.learned import Score
 
 TOLERANCE = 1e-4

@@ -16,13 +16,21 @@ from msgspec.structs import replace
 from foreshape_controller.decide.migrate import step
 from foreshape_controller.decide.permit import Stop
 from foreshape_controller.errors import ControllerError, Gone, Permanent, Temporary
+from foreshape_controller.loops.durations import same_but_for_time
 from foreshape_controller.loops.mend import Mend
-from foreshape_controller.loops.witness import Witness
-from foreshape_controller.model.cloud import CloudMigration
+from foreshape_controller.loops.witness import NO_WORD, Witness
+from foreshape_controller.model.cloud import NOT_MOVED, CloudMigration
 from foreshape_controller.model.migration import Do, Event, Happened, Instruction, State
 from foreshape_controller.model.moving import Moving, Shape
 
 _log = structlog.get_logger("foreshape.migrate")
+
+UNASKED = frozenset({Do.FORCE, Do.ABORT})
+"""What is done to a running migration because of its time limit: not where a person stopped us, nor in a halt. One that is left alone
+harms nobody; completing it by force stops its guest. A person's own cancel is carried out all the same."""
+
+WATCHING = (f"{Do.WATCH.value}:", NO_WORD)
+"""What a wait that comes from watching begins with: it ends as soon as there is something to be seen again."""
 
 LATE_S = 1.0
 """An order so much later than it was written down is dated anew."""
@@ -80,10 +88,12 @@ class Hands:
     rooms: Rooms
     witness: Witness
     mend: Mend
+    stopped: Callable[[Moving], str] = lambda _row: ""
+    """Why nothing is done now to what runs already, mode and halts considered; empty: it may be."""
 
 
 class Carrier:
-    """``advance`` is all. Holds nothing between two calls."""
+    """``advance``, and ``measure`` for what is over. Holds nothing between two calls."""
 
     def __init__(self, hands: Hands, clock: Callable[[], float] = time.monotonic) -> None:
         """``clock``: monotonic; it tells only how long a place took to be handed over."""
@@ -92,17 +102,27 @@ class Carrier:
     def advance(self, row: Moving, now: float, *, happened: Iterable[Event], may_go: Callable[[Moving], Stop | None]) -> Moving:
         """Take events, and everything that follows from them now. ``may_go``: what stands in the order's way."""
         events, done = deque(happened), set[Do]()
+        asked = any(event.kind is Happened.CANCEL for event in events)
         while events:
             row, instructions = self._take(row, events.popleft(), now)
             for instruction in instructions:
                 if instruction.do not in done:  # once in a call: a poll is no loop
                     done.add(instruction.do)
-                    row, found = self._carry_out(row, instruction, now)
+                    row, found = self._carry_out(row, instruction, now, asked=asked)
                     events.extend(found)
             if not events and row.migration.state is State.RESERVED:
                 row, found = self._go(row, now, may_go)
                 events.extend(found)
+        if row.over:
+            self._h.witness.forget(row.id)
         return row
+
+    def measure(self, row: Moving, now: float) -> Moving:
+        """For how long its guest was stopped, where the target's agent has told it by now."""
+        known = self._h.witness.stopped(row, now)
+        if known != row:
+            self._h.rows.save(known, now, "measured", _measured(known))
+        return known
 
     def _take(self, row: Moving, event: Event, now: float) -> tuple[Moving, tuple[Instruction, ...]]:
         """The state after an event, stored before anything is done."""
@@ -112,6 +132,8 @@ class Carrier:
             return row, instructions
         row = replace(row, migration=after, waits="" if after.state is not before.state else row.waits)
         row = replace(row, ended=now if row.over else None)
+        if after.state in (State.FAILED, State.ABORTED) and after.state is not before.state:
+            row = replace(row, failed_at=now)
         self._h.rows.save(row, now, event.kind.value, _told(event, after.said if after.said != before.said else ""))
         if after.state is not before.state:
             _log.info(
@@ -122,6 +144,7 @@ class Carrier:
                 target=after.target,
                 state=after.state.value,
                 why=after.said,
+                cause=row.cause,
             )
         return row, instructions
 
@@ -155,22 +178,24 @@ class Carrier:
         return row, [Event(Happened.GO)]
 
     def _waits(self, row: Moving, why: str, now: float) -> Moving:
-        if why != row.waits:
+        if not same_but_for_time(why, row.waits):
             row = replace(row, waits=why)
-            self._h.rows.save(row, now, "waits", why)
+            self._h.rows.save(row, now, "waits" if why else "", why)
         return row
 
     # -- instructions
 
-    def _carry_out(self, row: Moving, instruction: Instruction, now: float) -> tuple[Moving, list[Event]]:
-        """Do one thing; what came of it. One that fails is asked for again with the next tick."""
+    def _carry_out(self, row: Moving, instruction: Instruction, now: float, *, asked: bool) -> tuple[Moving, list[Event]]:
+        """Do one thing; what came of it. One that fails is asked for again with the next tick. ``asked``: somebody called it off."""
+        if instruction.do in UNASKED and not asked and (why := self._h.stopped(row)):
+            return self._waits(row, f"not done: {instruction.do.value} ({row.migration.said}): {why}", now), []
         ways: Mapping[Do, Callable[[Moving, float], tuple[Moving, list[Event]]]] = {
             Do.RESERVE: self._reserve,
             Do.ORDER: self._order,
             Do.WATCH: self._watch,
             Do.FORCE: self._force,
             Do.ABORT: self._abort,
-            Do.REAPPLY: self._h.mend.reapply,
+            Do.REAPPLY: self._reapply,
             Do.COMPENSATE: self._h.mend.compensate,
             Do.RELEASE: self._release,
         }
@@ -218,6 +243,10 @@ class Carrier:
         seen, found = self._h.witness.look(row, now)
         if seen != row:
             self._h.rows.save(seen, now, "")
+        if not seen.waits or seen.waits.startswith(WATCHING):
+            seen = self._waits(seen, self._h.witness.silence(seen, now), now)
+        if any(_spoilt(seen, event) for event in found):
+            seen = self._h.mend.there(seen, now)
         return seen, list(found)
 
     def _force(self, row: Moving, now: float) -> tuple[Moving, list[Event]]:
@@ -239,9 +268,26 @@ class Carrier:
         except Gone:
             return
 
+    def _reapply(self, row: Moving, now: float) -> tuple[Moving, list[Event]]:
+        """What the move took is mostly known by now; then its shape."""
+        return self._h.mend.reapply(self.measure(row, now), now)
+
     def _release(self, row: Moving, now: float) -> tuple[Moving, list[Event]]:
+        row = self.measure(row, now) if row.took_s is not None else row
         self._h.rooms.release(row, row.migration.said or "its migration is over", now)
         return row, [Event(Happened.RELEASED)]
+
+
+def _spoilt(row: Moving, event: Event) -> bool:
+    """Over for Nova, with the server on the target and in no state to be used."""
+    over = event.kind is Happened.NOVA and event.status in NOT_MOVED | {"completed"}
+    return over and event.host == row.migration.target and not event.sound
+
+
+def _measured(row: Moving) -> str:
+    """What it took beside what was predicted."""
+    took = "" if row.took_s is None else f"took {row.took_s:.1f} s, predicted {row.predicted_s:.1f} s; "
+    return f"{took}its guest was stopped for {row.stopped_s:.3f} s, predicted {row.downtime_s:.3f} s"
 
 
 def _told(event: Event, said: str) -> str:

@@ -7,6 +7,8 @@ from typing import TypeAlias
 from foreshape_controller.config import Settings
 from foreshape_controller.loops.census import EVERY_S, Census
 from foreshape_controller.loops.clouding import CloudWatch
+from foreshape_controller.loops.elsewhere import EVERY_S as ELSEWHERE_S
+from foreshape_controller.loops.elsewhere import Elsewhere
 from foreshape_controller.loops.joining import Joining
 from foreshape_controller.loops.migrations import Migrations
 from foreshape_controller.loops.pool import PoolWork
@@ -37,6 +39,7 @@ class CloudWork:
     foreseen: Foreseen
     """Reservations that forecasts ask for."""
     migrations: Migrations
+    elsewhere: Elsewhere
     selling: Selling
     pools: PoolWork
 
@@ -48,6 +51,7 @@ class CloudWork:
         if self.settings.reservations.plan_needs:
             yield "foreseen", self.settings.reservations.interval_s, self.foreseen.run_once
         yield "migrations", self.settings.migrations.interval_s, self.migrations.coordinator.run_once
+        yield "elsewhere", ELSEWHERE_S, self.elsewhere.run_once
         yield "shapes", SHAPES_S, self.migrations.shapes.run_once
         yield "pools", self.settings.pools.interval_s, self.pools.run_once
         yield "sell", self.settings.sell.interval_s, self.selling.run_once

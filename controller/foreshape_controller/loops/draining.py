@@ -15,7 +15,8 @@ from foreshape_controller.errors import CloudError, Invalid, NotFound
 from foreshape_controller.loops.surroundings import Surroundings
 from foreshape_controller.model.cloud import CloudView
 from foreshape_controller.model.migration import State
-from foreshape_controller.model.moving import Drain, DrainAnswer, DrainRequest, Goal, KeptAnswer, Moving, Proposal
+from foreshape_controller.model.moving import Drain, Goal, Moving, Proposal
+from foreshape_controller.model.moving_answers import DrainAnswer, DrainRequest, KeptAnswer
 from foreshape_wire.ids import new_id
 from foreshape_wire.order import Mode
 
@@ -170,7 +171,8 @@ def told(drain: Drain, around: Surroundings | None) -> DrainAnswer:
     left = sum(s.host == drain.host for s in around.facts.cloud.servers.values()) if around else 0
     rows: tuple[Moving, ...] = tuple(around.facts.rows) if around else ()
     proposals: tuple[Proposal, ...] = tuple(around.facts.proposals) if around else ()
-    state = "ended" if drain.ended is not None else "empty" if around and not left else "emptying"
+    moving = sum(r.migration.source == drain.host and r.migration.state is not State.ARRIVED for r in rows)
+    state = "ended" if drain.ended is not None else "empty" if around and not left else _goes(drain, around, moving)
     return DrainAnswer(
         id=drain.id,
         host=drain.host,
@@ -183,13 +185,19 @@ def told(drain: Drain, around: Surroundings | None) -> DrainAnswer:
         state=state,
         total=left if drain.total is None else drain.total,
         left=left,
-        moving=sum(r.migration.source == drain.host and r.migration.state is not State.ARRIVED for r in rows),
+        moving=moving,
         proposed=sum(p.source == drain.host and p.goal is Goal.DRAIN for p in proposals),
         kept=tuple(KeptAnswer(name=_named(name, around), reason=why) for name, why in drain.kept.items()),
         empty_at=drain.empty_at,
         ended=drain.ended,
         ended_why=drain.ended_why,
     )
+
+
+def _goes(drain: Drain, around: Surroundings | None, moving: int) -> str:
+    """Whether anything leaves it as things are: what the mode does not allow and nobody approved is only proposed."""
+    acts = around is not None and around.facts.levels.effective(drain.host) is Mode.ACT
+    return "emptying" if drain.approved or moving or acts else "proposed"
 
 
 def _named(server: str, around: Surroundings | None) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
+from foreshape_controller.config import FeedbackSettings as FeedbackOptions
 from foreshape_controller.decide.feedback import (
     HALF_HOUR,
     Codes,
@@ -120,6 +121,12 @@ class _Half:
     decisions: Mapping[tuple[str, str], Mark]
     throttled: Mapping[str, set[str]]
     """Under a hard cap, by resource: what people take away says nothing about a tier, so these servers are not judged."""
+
+
+def feedback_rule(settings: FeedbackOptions) -> FeedbackRule | None:
+    """How tiers learn; None: they do not."""
+    f = settings
+    return FeedbackRule((f.headroom_low, f.headroom_high), (f.hold_low, f.hold_high)) if f.adapt else None
 
 
 def adapting(factors: TierFactors, rule: FeedbackRule | None) -> Callable[[Tiers], Tiers]:

@@ -6,7 +6,7 @@ are added up over the batches and forecast from their own totals. Nothing that f
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -27,6 +27,32 @@ from foreshape_controller.model.server import ClusterView
 
 _log = log.get_logger("foresight")
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a plan takes from memory: forecasts by resource, each whole. Nothing of it is changed in place."""
+
+    made_at: Mapping[str, float] = field(default_factory=dict)
+    latest: Mapping[str, Forecast] = field(default_factory=dict)
+    """Of servers."""
+    whole: Mapping[str, tuple[Forecast, ...]] = field(default_factory=dict)
+    """Groups' by resource, and of ``sums of RESOURCE``: hosts are made more often than what is added up over them."""
+    working: Mapping[str, str] = field(default_factory=dict)
+    """Workload classes by server."""
+
+    def since(self, last: "Made") -> "Made":
+        """Without forecasts that were there before; the rest is all."""
+        return replace(
+            self,
+            latest={r: f for r, f in self.latest.items() if f is not last.latest.get(r)},
+            whole={r: f for r, f in self.whole.items() if f is not last.whole.get(r)},
+        )
+
+    def over(self, last: "Made") -> "Made":
+        """Itself, and what of the last it does not replace."""
+        return replace(self, latest={**last.latest, **self.latest}, whole={**last.whole, **self.whole})
+
 
 Look: TypeAlias = Callable[[], Predictor]
 """Who looks ahead now: asked each time, so that a new champion speaks at once."""
@@ -93,8 +119,23 @@ class Foresight:
         self._made_at: dict[str, float] = {}
         self._latest: dict[str, Forecast] = {}
         self._whole: dict[str, tuple[Forecast, ...]] = {}
-        """Groups' forecasts by resource, and of ``sums of RESOURCE``: hosts are made more often than what is added up over them."""
         self._belonging, self._working = Belonging(segments), dict[str, str]()
+
+    @property
+    def made_at(self) -> Mapping[str, float]:
+        """When each resource's newest forecasts were made."""
+        return dict(self._made_at)
+
+    @property
+    def made(self) -> Made:
+        """What ``newest`` answers from, as it is now."""
+        return Made(dict(self._made_at), dict(self._latest), dict(self._whole), self._working)
+
+    def adopt(self, made: Made) -> None:
+        """Take over what another process made."""
+        now = made.over(self.made)
+        self._latest, self._whole = dict(now.latest), dict(now.whole)
+        self._made_at, self._working = dict(now.made_at), dict(now.working)
 
     def newest(self, view: ClusterView) -> Ahead:
         """What is there now, made by whoever calls ``run_once``. Safe beside it, for one caller at a time."""

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from foreshape_controller.decide.room import Ground
+from foreshape_controller.decide.segments import Segments, grouped
 from foreshape_controller.decide.tiers import Tiers
 from foreshape_controller.loops.clouding import PLACING
 from foreshape_controller.loops.foreigners import Foreigners
 from foreshape_controller.loops.scout import Scout
 from foreshape_controller.loops.surroundings import Facts, Surroundings, Watch, terms_of
+from foreshape_controller.model.group import Member
 from foreshape_controller.model.reservation import Reservation
 from foreshape_controller.model.server import ClusterView
 
@@ -32,9 +34,11 @@ class Gathering:
         *,
         full: float,
         hold_s: float,
+        segments: Segments | None = None,
     ) -> None:
+        """``segments``: tiers are assigned by them, too; None: there are none."""
         self._store, self._watch, self._scout, self._tiers, self._foreigners = store, watch, scout, tiers, foreigners
-        self._full, self._hold_s = full, hold_s
+        self._full, self._hold_s, self._segments = full, hold_s, segments
         self._agents: tuple[ClusterView, Mapping[str, float]] | None = None
         self._base: tuple[tuple[object, ...], Ground] | None = None
 
@@ -61,6 +65,7 @@ class Gathering:
             arrived=self._foreigners.arrived,
             dirty=kept.learnt.of("dirty"),
             factors=kept.learnt.of("link"),
+            stops=kept.learnt.of("downtime"),
             weights=weights,
             held=_held(store.reservations.open()),
         )
@@ -72,9 +77,16 @@ class Gathering:
         if known is None or not 0 <= now - known[0].at < AGENTS_S:
             view: ClusterView = self._store.inventory.view(now)
             policy = self._tiers()
-            tiers = {str(s.id): policy.of(s) for s in view.servers}
+            groups = self._groups(view) if any(rule.segment is not None for rule in policy.rules) else {}
+            tiers = {str(s.id): policy.of(s, groups.get(str(s.id), ())) for s in view.servers}
             known = self._agents = view, {s: t.weight * t.criticality for s, t in tiers.items()}
         return known
+
+    def _groups(self, view: ClusterView) -> Mapping[str, tuple[str, ...]]:
+        """By server: names of its groups' series."""
+        if self._segments is None:
+            return {}
+        return grouped([Member.of(s) for s in view.servers], self._segments, self._store.profiles.names()).of
 
     def _ground(self, facts: Facts) -> Ground:
         """Made anew when the cloud, the agents' view or the drains are others."""

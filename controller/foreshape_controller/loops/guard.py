@@ -119,7 +119,7 @@ class Guard:
     def brakes(self, view: ClusterView, now: float) -> Brakes:
         """Budgets, what was spent of them, and where less is ordered."""
         active = [h for h in self._active() if h.kind not in ("foreign", BALANCER)]
-        stopped, trials = self._stopped(view, active, now)
+        stopped, trials = self._stopped(view, active)
         return Brakes(self._terms.budget, self._store.spending.lately(now), stopped, trials, tuple(self._notes()))
 
     def run_once(self, now: float) -> None:
@@ -207,11 +207,11 @@ class Guard:
     def _active(self) -> list[Halt]:
         return [h for h in self._known.values() if h.active]
 
-    def _stopped(self, view: ClusterView, active: list[Halt], now: float) -> tuple[dict[str, str], dict[str, str]]:
+    def _stopped(self, view: ClusterView, active: list[Halt]) -> tuple[dict[str, str], dict[str, str]]:
         """By server: why it is halted; and of those that are not, which scope tries one order."""
         if not active:
             return {}, {}
-        waits = self._store.halts.under_way(now)
+        waits = self._store.halts.under_way()
         awaited = {h.scope for h in active if any(at >= h.since and safety.inside(h.scope, s, host) for s, host, at in waits)}
         still = {h.scope: h for h in active if h.state == "open"}
         waiting = {h.scope: h for h in active if h.state == "half_open" and h.scope in awaited}

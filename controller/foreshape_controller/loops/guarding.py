@@ -55,8 +55,11 @@ class Guarding:
         tiers: Callable[[], Tiers],
         segments: Segments,
         classes: Callable[[], Mapping[str, str]] = dict,
+        waiting: Callable[[float], Sequence[Cap]] = lambda _now: (),
     ) -> None:
+        """``waiting``: caps that no person set, of servers that wait in a pool."""
         self._store, self._tiers, self._segments, self._classes = store, tiers, segments, classes
+        self._waiting = waiting
         self._tier_of: Mapping[str, str] = {}
         self._servers: Mapping[str, Server] = {}
         self._grouped: Groups | None = None
@@ -69,7 +72,11 @@ class Guarding:
     def caps(self, view: ClusterView, now: float) -> Mapping[str, Mapping[str, Cap]]:
         """By resource and server: the cap in force."""
         self._see(view)
-        told = rules.in_force(self._store.caps.told(now), now)
+        return self.bounds(view, now)
+
+    def bounds(self, view: ClusterView, now: float) -> Mapping[str, Mapping[str, Cap]]:
+        """The same of some servers only: who is in the view is not remembered."""
+        told = rules.in_force((*self._store.caps.told(now), *self._waiting(now)), now)
         return rules.strictest(told, view.servers, self.groups(told).of, now)
 
     def _see(self, view: ClusterView) -> None:
@@ -99,8 +106,11 @@ class Guarding:
         return _promised(tier.memory, server.entitlement.memory.mib) if resource == "memory" else 0.0
 
     def guards(self, plain: Sequence[Guard], acting: frozenset[ServerId], now: float) -> tuple[Guard, ...]:
-        """The guards of one host, completed. Caps begin only on servers where Foreshape may act."""
-        told = self._store.caps.told(now)
+        """The guards of one host, completed. Caps begin only on servers where Foreshape may act.
+
+        Of who waits only the CPU is held here: the plan takes its memory, and its agent gives back what it turns out to need.
+        """
+        told = (*self._store.caps.told(now), *(c for c in self._waiting(now) if c.resource == "cpu"))
         if told and any(g.server not in self._servers for g in plain) and now >= self._looked_at + LOOK_EVERY_S:
             self._see(self._store.inventory.view(now))  # after a start, or new here: a reply without its cap would lift it
         groups, tiers = self.groups(told), self._tiers()

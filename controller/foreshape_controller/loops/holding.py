@@ -63,7 +63,7 @@ class _Run:
     """One event of one reservation, to the end of what follows from it."""
 
     def __init__(self, store: ReservationStore, door: Door, reservation: Reservation, now: float, *, takes: bool) -> None:
-        self._store, self._placement, self._me = store, door.placement, door.me
+        self._store, self._placement, self._me, self._type = store, door.placement, door.me, door.type
         self._now, self._takes = now, takes
         self._at = reservation
         self._queue: deque[tuple[Instruction, int]] = deque()
@@ -136,7 +136,7 @@ class _Run:
         had = Allocation(consumer=consumer)
         for _ in range(TRIES):
             try:
-                self._placement.put_allocation(consumer, wanted, generation=had.generation, type=RESERVATION, project=project, user=user)
+                self._placement.put_allocation(consumer, wanted, generation=had.generation, type=self._type, project=project, user=user)
             except Conflict:
                 had = self._placement.allocation(consumer)
             except (NoRoom, Gone):
@@ -147,7 +147,7 @@ class _Run:
                 return
             if had.held == wanted:
                 return
-            if had.held and had.type != RESERVATION:
+            if had.held and had.type not in (self._type, RESERVATION):  # the second: from before controllers had types of their own
                 raise Permanent(f"consumer {consumer} is a {had.type} in Placement: somebody uses a uuid of ours; nothing is done to it")
         raise Conflict(f"consumer {consumer} was written to {TRIES} times between our reading and writing", delay=1.0)
 
@@ -156,7 +156,7 @@ class _Run:
         project, user = self._me_or_nobody()
         if not project or not all(i.do is Do.PUT for i, _ in self._queue):
             return
-        whole = [Allocation(consumer=i.consumer, type=RESERVATION, project=project, user=user, held=self._held()) for i, _ in self._queue]
+        whole = [Allocation(consumer=i.consumer, type=self._type, project=project, user=user, held=self._held()) for i, _ in self._queue]
         try:
             self._placement.post_allocations(whole)
         except (NoRoom, Gone) as e:

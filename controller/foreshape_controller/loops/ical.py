@@ -4,10 +4,12 @@ An event keeps its own components as iCalendar text; time zones, daylight saving
 the libraries' business. Everything that a stranger's file can be is refused here as Invalid, naming the component.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as midnight
 from functools import lru_cache
 from math import ceil, floor
 from typing import Any
@@ -31,11 +33,25 @@ from foreshape_controller.model.event import (
     check_text,
 )
 
-TEXT_MOST = 4 * 1024 * 1024
-"""Bytes of a calendar."""
-
 EVENTS_MOST = 2000
-"""VEVENTs of a calendar."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How large a calendar may be."""
+
+    size: int = 4 * 1024 * 1024
+    """Bytes."""
+    events: int = EVENTS_MOST
+    """VEVENTs."""
+    cpu_s: float = 10.0
+    """Of work on all of its rules."""
+
+
+TENANTS = Bounds(256 * 1024, 200, 5.0)
+
+EACH_CPU_S = 0.1
+"""Looking up one day of a sound rule costs milliseconds; one that (almost) never happens is looked for until the year 9999."""
 
 DATES_MOST = 1000
 """EXDATEs and RDATEs of an event, and occurrences of it that were moved."""
@@ -68,12 +84,12 @@ class Imported:
     events: tuple[Event, ...]
 
 
-def parse(text: bytes, terms: ImportTerms, now: float) -> Imported:
+def parse(text: bytes, terms: ImportTerms, now: float, bounds: Bounds = Bounds()) -> Imported:
     """All events of a calendar file, cancelled ones left out. Raises Invalid naming the component."""
     check_factors(terms.factors)
     if terms.scope:
         check_scope(terms.scope)
-    calendar = _read(text)
+    calendar = _read(text, bounds)
     source = terms.source or str(calendar.get("X-WR-CALNAME", ""))
     check_text("name of the calendar (--name-calendar)", source, NAME_MOST, needed=True)
     if source == "api":
@@ -86,15 +102,19 @@ def parse(text: bytes, terms: ImportTerms, now: float) -> Imported:
     if not groups:
         raise Invalid("the calendar holds no VEVENT: there is nothing to import")
     zones = calendar.walk("VTIMEZONE")
-    found = (_one(group, zones, terms, _Place(source, zone, uid, now)) for uid, group in groups.items())
+    begun, found = time.thread_time(), list[Event | None]()
+    for uid, group in groups.items():
+        found.append(_one(group, zones, terms, _Place(source, zone, uid, now, terms.project)))
+        if time.thread_time() - begun > bounds.cpu_s:
+            raise Invalid(f"the calendar's rules take too long to work out (by the {len(found)}th event): import it in parts")
     return Imported(source, tuple(e for e in found if e is not None))
 
 
 class _Place:
     """Where an event comes from: what its id, its local times and complaints about it need."""
 
-    def __init__(self, source: str, zone: str, uid: str, now: float) -> None:
-        self.source, self.zone, self.uid, self.now = source, zone, uid, now
+    def __init__(self, source: str, zone: str, uid: str, now: float, project: str = "") -> None:
+        self.source, self.zone, self.uid, self.now, self.project = source, zone, uid, now, project
         self.where = f"VEVENT with UID {uid[:80]!r}"
 
 
@@ -118,7 +138,7 @@ def _event(group: Sequence[Any], zones: Sequence[Any], terms: ImportTerms, place
     start, end = _span(master, zone_of(place.zone, "time zone"))
     check_rule(master.get("RRULE"), (place.now - start) / 86400)
     return Event(
-        id=uuid5(NAMESPACE_URL, f"{place.source}\n{place.uid}").hex,
+        id=uuid5(NAMESPACE_URL, "\n".join(filter(None, (place.project, place.source, place.uid)))).hex,
         name=" ".join(str(master.get("SUMMARY", "") or place.uid).split()),
         scope=_own(master, "X-FORESHAPE-SCOPE") or terms.scope,
         factors=_factors(_own(master, "X-FORESHAPE-FACTOR")) or dict(terms.factors),
@@ -131,6 +151,7 @@ def _event(group: Sequence[Any], zones: Sequence[Any], terms: ImportTerms, place
         tail_s=terms.tail_s,
         note=str(master.get("DESCRIPTION", ""))[:NOTE_MOST],
         source=place.source,
+        project=place.project,
         created_at=place.now,
     )
 
@@ -138,21 +159,24 @@ def _event(group: Sequence[Any], zones: Sequence[Any], terms: ImportTerms, place
 def sound(event: Event) -> Event:
     """The same event. Raises Invalid when it has a field, or a rule, that makes no sense."""
     check(event)
+    begun = time.thread_time()
     try:
         expand(event, event.start - 1, event.start + 86400)
     except BROKEN as e:
         raise Invalid(f"RRULE {event.recurrence[:80]!r} cannot be worked out: one of its parts makes no sense") from e
+    if time.thread_time() - begun > EACH_CPU_S:
+        raise Invalid(f"RRULE {event.recurrence[:80]!r} takes too long to work out: it (almost) never happens; write its dates one by one")
     return event
 
 
 # -- parts of a file --------------------------------------------------------------------------------------------------
 
 
-def _read(text: bytes) -> Any:
-    if len(text) > TEXT_MOST:
-        raise Invalid(f"the calendar has {len(text)} bytes: at most {TEXT_MOST} are taken; import it in parts")
-    if text.count(b"BEGIN:VEVENT") > EVENTS_MOST:
-        raise Invalid(f"the calendar has {text.count(b'BEGIN:VEVENT')} VEVENTs: at most {EVENTS_MOST} are taken; import it in parts")
+def _read(text: bytes, bounds: Bounds = Bounds()) -> Any:
+    if len(text) > bounds.size:
+        raise Invalid(f"the calendar has {len(text)} bytes: at most {bounds.size} are taken; import it in parts")
+    if (count := text.upper().count(b"BEGIN:VEVENT")) > bounds.events:
+        raise Invalid(f"the calendar has {count} VEVENTs: at most {bounds.events} are taken; import it in parts")
     try:
         calendar = icalendar.Calendar.from_ical(text.decode("utf-8-sig"))
     except UnicodeDecodeError as e:
@@ -304,7 +328,7 @@ def _calendar(text: str) -> Any:
 def _epoch(moment: date, zone: ZoneInfo) -> float:
     """A day begins at its local midnight; a time without a zone is local."""
     if not isinstance(moment, datetime):
-        moment = datetime.combine(moment, time(), zone)
+        moment = datetime.combine(moment, midnight(), zone)
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
 
 

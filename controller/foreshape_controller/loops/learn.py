@@ -68,6 +68,11 @@ def rule_of(settings: LearnSettings) -> HeadroomRule | None:
     )
 
 
+def marks_of(settings: LearnSettings) -> MarkSettings:
+    """What is archived and marked."""
+    return MarkSettings(settings.archive_series, settings.archive_whole_bins, rule_of(settings))
+
+
 @dataclass(frozen=True)
 class Standing:
     """Everything an operator asks about learning, at one instant."""
@@ -113,8 +118,7 @@ class Learn:
         told = {name: getattr(s, name) for name in ("models_dir", "history_days", "cpu_minutes", "threads", "seed", "encoder")}
         job = Job(database=settings.store.url, step_s=settings.history.step_s, series=s.train_series, **told)
         learn = cls(store.archive, store.headroom, office, job, s)
-        marks = MarkSettings(s.archive_series, s.archive_whole_bins, rule_of(s))
-        learn.marking = Marking(store, Baseline(), lambda: office.model, tiers, marks)
+        learn.marking = Marking(store, Baseline(), lambda: office.model, tiers, marks_of(s))
         learn.marking.listener = learn.heard
         learn.marking.odd = partial(_odd, store)
         return learn

@@ -22,8 +22,8 @@ from foreshape_controller.forecast.scores import marks, stratum, tally, truth_of
 from foreshape_controller.log import get_logger
 from foreshape_controller.loops.scene import Scene
 from foreshape_controller.model.forecast import HALF_HOURS, HEADS, LEVELS, Forecast, Predictor
-from foreshape_controller.model.group import kind_of
 from foreshape_controller.model.history import BINS_PER_DAY, RESOURCES, Floats, History
+from foreshape_controller.model.kinds import kind_of
 from foreshape_controller.model.learned import SUMMED, Score
 from foreshape_controller.model.server import Server
 from foreshape_controller.model.tier import Tier

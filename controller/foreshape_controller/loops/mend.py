@@ -10,9 +10,11 @@ from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from foreshape_controller.loops.witness import SILENT_S
+from foreshape_controller.loops.durations import same_but_for_time
+from foreshape_controller.loops.witness import HERE, SILENT_S
 from foreshape_controller.model.answers import OrderAnswer
 from foreshape_controller.model.cloud import CloudServer
+from foreshape_controller.model.cloud_word import Misplaced
 from foreshape_controller.model.migration import Event, Happened
 from foreshape_controller.model.moving import Moving, Shape
 from foreshape_wire.ids import CauseId, OrderId, PlanId, ServerId, new_id
@@ -23,8 +25,19 @@ from foreshape_wire.reading import DomainState
 FRESH_S = 60.0
 """A report so old still says how things are."""
 
+SILENCE_S = 30.0
+"""Agents report every ten seconds: one that said nothing for so long is said to be silent."""
+
+NOVA_LATE_S = 15.0
+"""Nova 34 writes that a migration failed some time before it calls its server an error (seen: a second and more, on a busy host)."""
+
 AGAIN_S = 60.0
 """Between two tries of a repair."""
+
+WATCHED_S = 86400.0
+"""So long after its order a failed migration waits for somebody to put right what Nova does not know; ``loops/elsewhere.py`` goes on."""
+
+OFF = frozenset({DomainState.SHUTOFF, DomainState.CRASHED})
 
 OPEN_STATES = frozenset({"open"})
 
@@ -98,6 +111,8 @@ class Kit:
     sightings: Sightings
     journal: Journal
     modes: Modes
+    claims: Callable[[str], Collection[str] | None] = lambda _server: None
+    """Hosts on which Placement has a server's claim; None: nobody can be asked. Raises Temporary."""
     ttl_s: float = 300.0
     """How long an order to an agent holds."""
     halted: Callable[[str, str], str] = lambda _host, _server: ""
@@ -105,7 +120,7 @@ class Kit:
 
 
 class Mend:
-    """``reapply`` after an arrival, ``compensate`` after anything else."""
+    """``reapply`` after an arrival, ``there`` before one that Nova does not call one, ``compensate`` after anything else."""
 
     def __init__(self, kit: Kit, ids: Callable[[str], str] = new_id) -> None:
         self._k, self._ids = kit, ids
@@ -117,11 +132,68 @@ class Mend:
     def compensate(self, row: Moving, now: float) -> Result:
         """See that it runs where it is, and has its shape. Raises Gone, Temporary."""
         server = self._k.nova.server(row.migration.server)
+        if why := self._astray(row, server, now):
+            return self._waits(row, why, now), []
         if server.status == "ERROR":
             return self._repair(row, server, now), []
         if server.task_state or server.status in ("MIGRATING", ""):
             return self._waits(row, f"Nova still does something to it: {server.task_state or server.status}", now), []
-        return self._shape(row, server.host, now)
+        if row.failed_at is not None and now - row.failed_at < NOVA_LATE_S:
+            return self._waits(row, f"looked at for {NOVA_LATE_S:.0f} s: Nova may still call it an error", now), []
+        row, found = self._shape(row, server.host, now)
+        if not found:
+            return row, []
+        said = "; ".join(text for text in (self._out_of_sight(server, now), self._claimed_elsewhere(row, server)) if text)
+        return row, [Event(Happened.RESTORED, text=said, alarm=True)] if said else found
+
+    def there(self, row: Moving, now: float) -> Moving:
+        """A server that Nova has on its target in ERROR, its migration over: seen with Nova 34 whose target lost its libvirt on arrival.
+
+        Raises Gone, Temporary.
+        """
+        server = self._k.nova.server(row.migration.server)
+        if server.host != row.migration.target or server.status != "ERROR":
+            return row
+        return self._repair(row, server, now)
+
+    def _claimed_elsewhere(self, row: Moving, server: CloudServer) -> str:
+        """What an operator has to know of a claim that Nova forgot on the target (seen with Nova 34 whose source lost its libvirt)."""
+        claims = self._k.claims(server.id)
+        if claims is None or server.host in claims:
+            return ""
+        where, left = ", ".join(sorted(claims)) or "no host", row.migration.nova_id
+        beside = f", then 'openstack resource provider allocation delete {left}' for the migration's own," if left else ""
+        heal = f"'nova-manage placement heal_allocations --instance {server.id} --force'"
+        return f"Nova left its claim in Placement on {where}: {heal}{beside} puts that right"
+
+    def _out_of_sight(self, server: CloudServer, now: float) -> str:
+        """What an operator has to know of a guest that Nova calls ACTIVE and nobody sees run; empty: it is seen, or there is no agent."""
+        heard = self._k.sightings.hosts().get(server.host)
+        if server.status != "ACTIVE" or heard is None:
+            return ""
+        if now - heard > SILENCE_S:
+            return (
+                f"the agent of {server.host} has said nothing for {now - heard:.0f} s: whether its guest still runs is not known; "
+                f"if that host is dead, 'openstack server evacuate {server.id}' starts it elsewhere"
+            )
+        seen = self._k.sightings.of([server.id]).get(server.id)
+        if seen is not None and seen.host == server.host and seen.state not in OFF:
+            return ""
+        return (
+            f"Nova calls it ACTIVE on {server.host}, and the agent there does not see its guest run: "
+            f"'openstack server reboot --hard {server.id}' starts it anew"
+        )
+
+    def _astray(self, row: Moving, server: CloudServer, now: float) -> str:
+        """What an operator has to know of a guest that arrived although Nova says that it did not; empty: it did not, or nobody looked."""
+        ordered = row.migration.ordered_at
+        seen = self._k.sightings.of([server.id]).get(server.id)
+        if ordered is None or now - ordered > WATCHED_S or seen is None or seen.state not in HERE:
+            return ""
+        if seen.host == server.host or seen.host != row.migration.target or seen.at < max(ordered, now - FRESH_S):
+            return ""
+        one = Misplaced(server=server.id, name=server.name, nova=server.host, runs=seen.host, since=now)
+        return f"{one.told}; {one.remedy}"
 
     # -- a server in ERROR
 
@@ -140,19 +212,18 @@ class Mend:
 
     def _cannot(self, row: Moving, server: CloudServer, now: float) -> str:
         """Why an operator has to look."""
-        if not self._may(row, server.host):
-            return "the mode forbids to repair it: 'openstack server set --state active' once its guest is seen to run"
-        if halted := self._k.halted(server.host, server.id):
-            return halted
+        if server.task_state:
+            return f"Nova still does something to it: {server.task_state}; if that never ends, an operator has to look"
         seen = self._k.sightings.of([server.id]).get(server.id)
         ordered = row.migration.ordered_at or row.migration.created
         if seen is None or seen.host != server.host or seen.at < max(ordered, now - FRESH_S):
             return "no agent says that its guest runs: an operator has to look"
-        return "" if seen.state is DomainState.RUNNING else f"its agent calls it {seen.state}: an operator has to look"
-
-    def _may(self, row: Moving, host: str) -> bool:
-        mode = self._k.modes.effective(host, row.project, row.migration.server)
-        return mode is Mode.ACT or (mode is not Mode.OBSERVE and not row.automatic)
+        if seen.state is not DomainState.RUNNING:
+            return f"its agent calls it {seen.state}: an operator has to look"
+        if self._k.modes.effective(server.host, row.project, server.id) is not Mode.ACT:
+            remedy = f"'openstack server set --state active {server.id}'"
+            return f"its guest runs there, as its agent reports; the mode forbids to repair it: {remedy} does"
+        return self._k.halted(server.host, server.id)
 
     # -- its shape
 
@@ -197,7 +268,7 @@ class Mend:
         return row
 
     def _waits(self, row: Moving, why: str, now: float) -> Moving:
-        if why != row.waits:
+        if not same_but_for_time(why, row.waits):
             row = replace(row, waits=why)
             self._k.rows.save(row, now, "waits", why)
         return row

@@ -20,6 +20,7 @@ from foreshape_controller.decide.permit import Stop
 from foreshape_controller.errors import ControllerError
 from foreshape_controller.loops.carry import Carrier, happening
 from foreshape_controller.loops.draining import Draining
+from foreshape_controller.loops.durations import same_but_for_time
 from foreshape_controller.loops.foreigners import Foreigners
 from foreshape_controller.loops.proposing import Proposing
 from foreshape_controller.loops.surroundings import Gather, Surroundings, queued
@@ -33,11 +34,18 @@ _log = structlog.get_logger("foreshape.migrate")
 
 HOUR_S = 3600.0
 
+MEASURED_S = 120.0
+"""So long after its arrival a server's agent may still tell for how long it was stopped: libvirt says it late, and agents report every
+ten seconds.
+"""
+
 
 class Moves(Protocol):
     """The part of the store that migrations are in."""
 
     def open(self) -> tuple[Moving, ...]: ...
+
+    def list(self, since: float) -> tuple[Moving, ...]: ...
 
     def add(self, new: Moving, now: float, *, taken: Proposal | None = None) -> bool: ...
 
@@ -90,12 +98,14 @@ class Coordinator:
         self._p, self._rule, self._executor, self._ids = parts, rule, executor, ids
         self._planned_at = float("-inf")
         self._busy: dict[str, Future[None]] = {}
+        self._measuring = True
         self._running = Lock()
 
     def run_once(self, now: float) -> None:
         """Carry on what is open → look at others → plan if it is time → take what was approved → let begin what may."""
         with self._running:
             rows = self._p.moves.open()
+            self._measure(now, arriving=bool(rows))
             due = now - self._planned_at >= self._rule.plan_every_s
             if not (rows or due or any(p.state == "approved" for p in self._p.proposals.waiting())):
                 return
@@ -124,6 +134,17 @@ class Coordinator:
                 continue
             self._go(row, self._happening(row, cancels, now), around, now)
         self._settle()
+
+    def _measure(self, now: float, *, arriving: bool) -> None:
+        """What arrived a moment ago: for how long its guest was stopped, where its agent tells it only now."""
+        self._measuring = self._measuring or arriving
+        if not self._measuring:
+            return
+        newest = {r.migration.server: r for r in reversed(self._p.moves.list(now - MEASURED_S))}
+        late = [r for r in newest.values() if r.migration.state is State.SETTLED and r.took_s is not None and r.stopped_s is None]
+        for row in late:
+            self._p.carrier.measure(row, now)
+        self._measuring = arriving or bool(late)
 
     def _happening(self, row: Moving, cancels: Mapping[str, str], now: float) -> list[Event]:
         """One that has asked for room for too long is given up."""
@@ -210,6 +231,7 @@ class Coordinator:
             deadline=p.deadline,
             predicted_s=p.predicted_s,
             downtime_s=p.downtime_s,
+            factors=p.factors,
             copied_mib=expected.used_mib,
         )
         if self._p.moves.add(row, now, taken=replace(p, state="taken", by=by, migration=p.id)):
@@ -276,7 +298,7 @@ class Coordinator:
         return max(0, self._rule.per_hour - self._p.moves.ordered_since(now - HOUR_S) - asked)
 
     def _say(self, row: Moving, why: str, now: float) -> None:
-        if row.waits != why:
+        if not same_but_for_time(row.waits, why):
             self._p.moves.save(replace(row, waits=why), now, "waits", why)
 
     # -- others

@@ -15,8 +15,8 @@ from foreshape_controller.forecast.workload import classify
 from foreshape_controller.loops.scene import Scene
 from foreshape_controller.model.anomaly import Findings
 from foreshape_controller.model.forecast import Forecast
-from foreshape_controller.model.group import kind_of
 from foreshape_controller.model.history import BINS_PER_DAY, WATCHED, Floats, History
+from foreshape_controller.model.kinds import kind_of
 from foreshape_controller.model.workload import Workload
 
 CLASSIFY_EVERY_S = 6 * 3600.0

@@ -43,14 +43,16 @@ class Serving:
 class InOffice:
     """The champion, its papers, and the changes that learning makes to it. Methods may be called from any thread."""
 
-    def __init__(self, models: Models, load: Callable[[Path], Champion] = load_champion) -> None:
+    def __init__(self, models: Models, load: Callable[[Path], Champion] = load_champion, *, recover: bool = True) -> None:
+        """``recover``: repair what a crash left in the folder; for the one process that writes there."""
         self.models = models
         self._load = load
         self._lock = threading.RLock()
         self._stamp = -1
         self.trouble = ""
         """Why the model that the pointer names does not speak; empty when it does."""
-        models.recover()
+        if recover:
+            models.recover()
         self._serving = self._baseline()
         self.refresh()
 

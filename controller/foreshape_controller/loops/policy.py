@@ -91,8 +91,8 @@ class Policy:
         with self._lock:
             mark = self._marked()
             if mark != self._mark:
+                self._in_force = self._again()  # may fail with the database: then the next one who asks tries again
                 self._mark = mark
-                self._in_force = self._again()
             return self._in_force
 
     def expect(self) -> None:

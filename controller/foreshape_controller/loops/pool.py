@@ -257,6 +257,11 @@ class PoolWork:
             door.nova.flavor(pool.flavor)
         except Gone as e:
             raise Invalid(str(e)) from e
+        for network in pool.networks:
+            try:
+                door.neutron.network(network)
+            except Gone as e:
+                raise Invalid(f"networks: {e}; ids are in 'openstack network list'") from e
         made = replace(pool, project=mine)
         self.store.pools.add(made)
         return made

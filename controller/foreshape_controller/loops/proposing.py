@@ -188,6 +188,7 @@ class Proposing:
             deadline=move.deadline if math.isfinite(move.deadline) else None,
             predicted_s=expected.duration_s if math.isfinite(expected.duration_s) else 0.0,
             downtime_s=expected.downtime_s if math.isfinite(expected.downtime_s) else 0.0,
+            factors=expected.factors,
         )
 
 

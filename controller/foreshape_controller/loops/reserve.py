@@ -5,6 +5,7 @@ always done. What is decided is in the store before Placement hears of it, so th
 ``run_once``.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from msgspec.structs import replace
 
 from foreshape_controller.errors import CloudError, Gone, Invalid, NoRoom, Temporary
 from foreshape_controller.loops.acting import has_a_persons_word, on_a_persons_word
+from foreshape_controller.loops.backoff import Backoff
+from foreshape_controller.loops.durations import same_but_for_time
 from foreshape_controller.loops.holding import Holding
 from foreshape_controller.loops.lockout import Lockout
 from foreshape_controller.loops.reserve_audit import Auditor, with_lifted
@@ -31,6 +34,8 @@ MOST_SLOTS = 200
 MOST_S = 90 * 86400.0
 ENOUGH = 3
 """Temporary failures in a row after which a run leaves the rest to the next one."""
+AGAIN_S, SELDOM_S = 60.0, 900.0
+"""What has no room is asked for again after the first, twice as long each time, up to the second: every try is a write, and a few rows."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,12 @@ class Reservations:
         self._auditor = Auditor(store, door, self.holding, watch, may, terms.grace_s)
         self._auditing = Lock()
         self._audited_at = float("-inf")
+        self.found: Counter[str] = Counter()
+        """What audits found since the start: slots ``lost``, ``orphans``."""
         self._failing: set[str] = set()
         """Those that failed in the last run: they come last in the next one, so that they are in nobody's way."""
+        self._full = Backoff(AGAIN_S, SELDOM_S)
+        """Those without room."""
 
     # -- looking
 
@@ -105,6 +114,7 @@ class Reservations:
                 raise Invalid(f"reservation {planned.id} is {planned.state.value}: nothing is left to approve; make another one")
             approved = replace(planned, approved=planned.approved or by)
             self._store.save(approved)
+        self._full.forget(wanted)
         if error := self._go_on(approved, now):
             raise error
         return self._store.find(wanted)
@@ -145,6 +155,17 @@ class Reservations:
         """As ``Targets.ready``, on the word of who approved it."""
         with on_a_persons_word(bool(reservation.approved)):
             return self.targets.ready(reservation.wish.host, now)
+
+    def extend(self, wanted: str, until: float, now: float) -> Reservation:
+        """What is held stays so until later; never sooner. Raises Invalid for one that is over, or for a time that makes no sense."""
+        with self.holding.alone(wanted):
+            held_now = self._store.find(wanted)
+            if not held_now.wanted:
+                raise Invalid(f"reservation {held_now.id} is {held_now.state.value}: nothing is left to extend; make another one")
+            longer = replace(held_now, wish=replace(held_now.wish, until=max(until, held_now.wish.until)))
+            check(longer.wish, now)
+            self._store.save(longer)
+            return longer
 
     def release(self, wanted: str, why: str, now: float) -> Reservation:
         """Give it back, and lift our lock if one was left for it. Done twice, it does nothing.
@@ -214,7 +235,9 @@ class Reservations:
         """Lift what locks were left, begin and end what is due, go on with what is open."""
         _, problems = self.lockout.lift_left(now)
         failed, before, self._failing = 0, self._failing, set()
-        for reservation in sorted(self._store.open(), key=lambda r: r.id in before):
+        rows = self._store.open()
+        self._full.keep([r.id for r in rows])
+        for reservation in sorted(rows, key=lambda r: r.id in before):
             try:
                 error = self._go_on(reservation, now)
             except CloudError as e:
@@ -237,6 +260,7 @@ class Reservations:
             lifted, problems = self.lockout.lift_left(now)
             found = with_lifted(self._auditor.run_once(now), lifted, problems)
             self._audited_at = now if not found.problems else float("-inf")
+            self.found.update(lost=found.lost, orphans=found.orphans)
             return found
 
     def _go_on(self, reservation: Reservation, now: float) -> CloudError | None:
@@ -245,7 +269,7 @@ class Reservations:
             return self.holding.happen(reservation.id, Event(kind=Happened.EXPIRE), now)[1]
         if Place.FREEING in places:
             return self.holding.happen(reservation.id, Event(kind=Happened.TICK), now, takes=False)[1]
-        if not self._due(reservation, places, now):
+        if not self._due(reservation, places, now) or (not reservation.owed and self._full.waits(reservation.id, now)):
             return None
         try:
             self._ready(reservation, now)
@@ -266,13 +290,16 @@ class Reservations:
         return Place.ASKED in places or (reservation.state is State.PLANNED and opens <= now)
 
     def _begun(self, reservation: Reservation, now: float) -> CloudError | None:
-        """What has no room yet is asked for again while its window lasts; that is nobody's fault."""
+        """What has no room yet is asked for again while its window lasts, less and less often; that is nobody's fault."""
         after, error = self.begin(reservation.id, now)
-        return None if isinstance(error, NoRoom) and not after.state.over else error
+        if not isinstance(error, NoRoom) or after.state.over:
+            return error
+        self._say(after, f"{after.said}; asked for again in {self._full.failed(after.id, now):.0f} s")
+        return None
 
     def _say(self, reservation: Reservation, said: str) -> None:
         """Why nothing is done yet; only what is new is written."""
-        if reservation.state is State.PLANNED and reservation.said != said:
+        if reservation.state is State.PLANNED and not same_but_for_time(reservation.said, said):
             with self.holding.alone(reservation.id):
                 now_is = self._store.find(reservation.id)
                 if now_is == reservation:

@@ -29,16 +29,19 @@ class Auditor:
 
     def __init__(self, store: ReservationStore, door: Door, holding: Holding, watch: Watch, may: May, grace_s: float) -> None:
         self._store, self._placement, self._me, self._holding, self._watch = store, door.placement, door.me, holding, watch
-        self._may, self._grace_s = may, grace_s
+        self._type, self._may, self._grace_s = door.type, may, grace_s
         self._strays: dict[str, float] = {}
         """When each consumer without an owner was first seen; a restart gives them their grace anew."""
+        self._failing: frozenset[str] = frozenset()
+        """Providers that could not be read last time: they come last, so that they are in nobody's way."""
 
     def run_once(self, now: float) -> Audit:
         """Everything once. What could not be looked at is in ``problems``, and is looked at next time."""
         run = _Audit(self._store.open())
         self._lose_vanished(run, now)
-        for provider in run.providers():
+        for provider in sorted(run.providers(), key=lambda p: (p in self._failing, p)):
             run.carefully(lambda p=provider: self._provider(run, p, now), provider)  # type: ignore[misc]
+        self._failing = frozenset(run.silent)
         run.carefully(lambda: self._orphans(run, now), "consumers without an owner")
         found = run.result(now)
         (_log.info if found.clean else _log.warning)("reservations audited", **_told(found))
@@ -99,24 +102,33 @@ class Auditor:
     def _orphans(self, run: "_Audit", now: float) -> None:
         """Placement says how many there are of us: only if there are more than the journal explains, they are looked for."""
         project, _ = self._me()
-        explained = run.explained()
-        extra = self._placement.held_by_type(project).get(RESERVATION, 0) - explained
-        found: dict[str, str] = {}
-        if extra > 0:
-            for consumer, provider in self._unknown(run):
-                if len(found) >= extra:
-                    break
-                allocation = self._placement.allocation(consumer)
-                if allocation.held and allocation.type == RESERVATION and allocation.project == project:
-                    found[consumer] = provider
+        there = self._placement.held_by_type(project)
+        found = self._ours(run, project, there.get(self._type, 0) + there.get(RESERVATION, 0) - run.explained())
+        late = self._store.written(found)
+        untagged = {c for c, (_, kind) in found.items() if kind == RESERVATION and c not in late}
+        run.others = len(untagged) + sum(n for kind, n in there.items() if kind.startswith(f"{RESERVATION}_") and kind != self._type)
+        found = {c: row for c, row in found.items() if c not in untagged}
         run.orphans = len(found)
         self._strays = {c: min(self._strays.get(c, now), now) for c in found}
-        late = self._store.written(found)
-        for consumer, provider in found.items():
+        for consumer, (provider, _) in found.items():
             waited = consumer in late or now - self._strays[consumer] >= self._grace_s
             if waited and not self._may(self._host_of(provider)):
                 self._delete(consumer, provider, now)
                 run.deleted += 1
+
+    def _ours(self, run: "_Audit", project: str, extra: int) -> dict[str, tuple[str, str]]:
+        """As many consumers that the journal does not know as Placement counts too many: provider and type, by consumer.
+
+        One without a controller's name is of a Foreshape before they had names: ours only if our journal wrote it once.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for consumer, provider in self._unknown(run) if extra > 0 else ():
+            if len(found) >= extra:
+                break
+            allocation = self._placement.allocation(consumer)
+            if allocation.held and allocation.type in (self._type, RESERVATION) and allocation.project == project:
+                found[consumer] = (provider, allocation.type)
+        return found
 
     def _unknown(self, run: "_Audit") -> Iterator[tuple[str, str]]:
         """Consumers that are neither servers nor migrations nor in the journal, with a provider; those on our own hosts first."""
@@ -169,10 +181,13 @@ class _Audit:
     lost: int = 0
     orphans: int = 0
     deleted: int = 0
+    others: int = 0
     seen: dict[str, Mapping[str, Resources]] = field(default_factory=dict)
     """Who holds what, of each provider that was read."""
     problems: list[str] = field(default_factory=list)
     failed: int = 0
+    silent: list[str] = field(default_factory=list)
+    """What could not be looked at because nobody answered, or not as it should be."""
 
     def __post_init__(self) -> None:
         self.open = list(self.open)
@@ -216,6 +231,7 @@ class _Audit:
         except CloudError as e:
             self.failed += isinstance(e, Temporary)
             self.problems.append(f"{what}: {e}")
+            self.silent.append(what)
         else:
             self.failed = 0
 
@@ -229,6 +245,7 @@ class _Audit:
             lost=self.lost,
             orphans=self.orphans,
             deleted=self.deleted,
+            others=self.others,
             problems=tuple(self.problems),
         )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from foreshape_controller.loops.clouding import CORE
-from foreshape_controller.model.cloud import Allocation, Candidate, CloudView, Resources
+from foreshape_controller.model.cloud import RESERVATION, Allocation, Candidate, CloudView, Resources
 from foreshape_controller.model.reservation import Lock, Reservation, Write
 
 Me: TypeAlias = Callable[[], tuple[str, str]]
@@ -62,6 +62,8 @@ class Door:
     placement: Placement
     me: Me
     disabled: Disabled
+    type: str = RESERVATION
+    """Consumer type of what this controller holds (``model.cloud.reservation_type``)."""
 
 
 class ReservationStore(Protocol):

@@ -56,12 +56,13 @@ class Requests:
         if bool(asked.flavor) == any(v is not None for v in given.values()):
             raise Invalid("say how much: a flavor, or vcpus and ram (and disk), not both")
         if asked.flavor:
-            return self._of_flavor(asked.flavor)
+            return self.of_flavor(asked.flavor)
         if not asked.vcpus or not asked.ram:
             raise Invalid("say both vcpus and ram, each an amount above 0: a server takes some of each")
         return {k: v for k, v in given.items() if v is not None}, {}
 
-    def _of_flavor(self, name: str) -> tuple[Mapping[str, int], Mapping[str, str]]:
+    def of_flavor(self, name: str) -> tuple[Mapping[str, int], Mapping[str, str]]:
+        """Amounts and extra specs. Raises NotFound, and Invalid for one that no room can be held for."""
         try:
             _, flavor = self._flavor(name)
         except Gone as e:

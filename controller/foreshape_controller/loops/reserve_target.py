@@ -30,13 +30,12 @@ class Targets:
         """
         view, planned = self._view(now), self._planned()
         against: dict[str, str] = {}
-        for host in sorted(view.hosts.values(), key=_emptiest):
+        for host in sorted(_within(view, guest.az), key=_emptiest):
             said = (acts and self._may(host.name)) or self._against(host, guest, view, planned, room=room)
             if not said:
                 return host.name
             against[host.name] = said
-        told = "; ".join(f"{name}: {said}" for name, said in sorted(against.items())[:TOLD])
-        raise NoRoom(f"no host can take it ({len(against)} looked at): {told or 'Nova knows no hosts'}")
+        raise NoRoom(_nowhere(against, guest.az))
 
     def host(self, name: str, now: float) -> CloudHost:
         """Raises Gone where Nova or Placement does not know it, Temporary while nobody can tell."""
@@ -87,3 +86,20 @@ class Targets:
 def _emptiest(host: CloudHost) -> tuple[float, str]:
     """Most VCPUs free first, then by name."""
     return -host.free("VCPU"), host.name
+
+
+def _within(view: CloudView, zone: str) -> list[CloudHost]:
+    """Hosts of a zone; of all where none is named. Raises NoRoom where there is none at all."""
+    found = [h for h in view.hosts.values() if zone in ("", h.az)]
+    if not found:
+        zones = ", ".join(sorted({h.az for h in view.hosts.values()})[:TOLD])
+        raise NoRoom(f"no host is in zone {zone[:80]!r}: hosts are in {zones}" if zones else "Nova knows no hosts")
+    return found
+
+
+def _nowhere(against: dict[str, str], zone: str) -> str:
+    """Every host's reason; of a zone with one host it says that there is no other to choose from."""
+    told = "; ".join(f"{name}: {said}" for name, said in sorted(against.items())[:TOLD])
+    if zone and len(against) == 1:
+        return f"zone {zone} has one host only, and it cannot take it: {told}"
+    return f"no host can take it ({len(against)} looked at): {told}"

@@ -58,6 +58,7 @@ class Reshape:
         """Look, and order what was lost. How many orders."""
         view: ClusterView = self._store.inventory.view(now)
         held = self._held(view, now)
+        self._done = {server: at for server, at in self._done.items() if abs(now - at) < REST_S}
         ordered = 0
         for server in self._returned(view, now):
             if ordered < MOST and server.id not in held and server.mode is Mode.ACT:

@@ -8,8 +8,9 @@ import numpy as np
 
 from foreshape_controller.decide.segments import Segments, grouped
 from foreshape_controller.forecast.totals import Lives, Totals, with_overhead
-from foreshape_controller.model.group import Groups, Member, group_series, kind_of
+from foreshape_controller.model.group import Groups, Member, group_series
 from foreshape_controller.model.history import RESOURCES, History
+from foreshape_controller.model.kinds import kind_of
 from foreshape_controller.model.server import ClusterView
 
 

@@ -29,6 +29,8 @@ def check_rule(rule: Any, age_days: float) -> None:
         raise Invalid(f"RRULE: FREQ is {frequency or 'missing'}: {', '.join(FREQUENCIES)} are taken")
     if frequency == "HOURLY" and (odd := {str(k).upper() for k in rule} - HOURLY_MAY):
         raise Invalid(f"RRULE: FREQ=HOURLY cannot be combined with {', '.join(sorted(odd))}: write it as FREQ=DAILY with BYHOUR")
+    if frequency in ("DAILY", "WEEKLY") and {"BYMONTH", "BYMONTHDAY"} <= {str(k).upper() for k in rule}:
+        raise Invalid(f"RRULE: FREQ={frequency} cannot be combined with BYMONTH and BYMONTHDAY: write it as FREQ=YEARLY")
     for name in ("INTERVAL", "COUNT"):
         if int(_first(rule, name, 1)) < 1:
             raise Invalid(f"RRULE: {name} is {_first(rule, name, 1)}: a number above 0 is wanted")

@@ -3,7 +3,7 @@ are saved, observers look at them after.
 
 All are handed to ``Foresight`` when it is made (``main.build``: the tuples of ``Hooks``), in the order in which they are to
 speak. One that needs the store is made with it. They are called once for each batch of series of one
-resource, servers and groups apart (``model.group.kind_of`` tells them from each other); one that raises is logged and
+resource, servers and groups apart (``model.kinds.kind_of`` tells them from each other); one that raises is logged and
 passed over, the forecast goes on as it was.
 """
 

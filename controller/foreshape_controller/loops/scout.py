@@ -5,10 +5,11 @@ its servers' peaks, a host without agent has what Placement's inventory says.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from foreshape_controller.decide import ground as columns
 from foreshape_controller.decide.aggregates import barriers
@@ -17,7 +18,7 @@ from foreshape_controller.decide.room import Ground, Numbers
 from foreshape_controller.model.cloud import MEMORY, VCPU, CloudHost, CloudServer, CloudView
 from foreshape_controller.model.forecast import LEVELS
 from foreshape_controller.model.group import group_series
-from foreshape_controller.model.history import Floats
+from foreshape_controller.model.history import RESOURCES, Floats
 from foreshape_controller.model.server import ClusterView, Host, Server
 
 LINK = "foreshape:link"
@@ -36,6 +37,9 @@ class Peaks(Protocol):
     @property
     def peak24h(self) -> Floats: ...
 
+    @property
+    def spoken(self) -> npt.NDArray[np.bool_]: ...
+
 
 class Forecasts(Protocol):
     """The part of the store that forecasts are in."""
@@ -52,6 +56,8 @@ class Outlook:
     dirty_mib_s: float
     duration_s: float
     downtime_s: float
+    factors: tuple[float, float] = (1.0, 1.0)
+    """What both were corrected by."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ class Terms:
     """By server: MiB/s, learnt."""
     factors: Mapping[str, float]
     """By link, learnt."""
+    stops: Mapping[str, float] = field(default_factory=dict)
+    """By link, learnt of downtimes."""
 
 
 class Scout:
@@ -91,16 +99,18 @@ class Scout:
         hosts = [cloud.hosts[name] for name in sorted(cloud.hosts)]
         servers = [cloud.servers[name] for name in sorted(cloud.servers) if cloud.servers[name].host]
         known, seen = {str(h.name): h for h in agents.hosts}, {str(s.id): s for s in agents.servers}
-        peak = self._peaks(servers, seen)
-        forecast = self._host_forecasts(hosts, servers, peak)
+        peaks = {r: self._forecasts.peaks(r) for r in RESOURCES}
+        peak = self._peaks(servers, seen, peaks)
+        forecast = self._host_forecasts(hosts, servers, peak, peaks)
         physical = np.array([self._physical(h, known.get(h.name)) for h in hosts]).reshape(-1, 2)
         made = columns.hosts(hosts, physical, forecast)
         made = replace(made, closed=tuple(why or terms.closed.get(h.name, "") for why, h in zip(made.closed, hosts, strict=True)))
         price = self._prices(servers, seen, terms)
         kinds, barred = barriers(hosts, servers)
+        rests = {s.id: f"the agent of {seen[s.id].host} reports it, and Nova has it on {s.host}" for s in servers if _astray(s, seen)}
         return Ground(
             made,
-            columns.servers(servers, made, peak, price, kinds=kinds),
+            columns.servers(servers, made, peak, price, rests, kinds=kinds),
             columns.groups(tuple(cloud.groups.values())),
             barred=barred,
         )
@@ -108,12 +118,13 @@ class Scout:
     def outlook(self, server: CloudServer, seen: Server | None, link: str, terms: Terms) -> Outlook:
         """What moving one server is predicted to take on a link."""
         used, dirty = _used(server, seen), terms.dirty.get(server.id, self._rule.dirty_mib_s)
-        found = cost(np.array([used]), np.array([dirty]), self._link(link, terms))
-        return Outlook(used, dirty, float(found.duration_s[0]), float(found.downtime_s[0]))
+        way = self._link(link, terms)
+        found = cost(np.array([used]), np.array([dirty]), way)
+        return Outlook(used, dirty, float(found.duration_s[0]), float(found.downtime_s[0]), (way.factor, way.stop_factor))
 
     def _link(self, name: str, terms: Terms) -> Link:
-        factor = terms.factors.get(name, terms.factors.get(ANY_LINK, 1.0))
-        return Link(self._rule.mib_s, self._rule.downtime_s, factor)
+        factor, stop = (known.get(name, known.get(ANY_LINK, 1.0)) for known in (terms.factors, terms.stops))
+        return Link(self._rule.mib_s, self._rule.downtime_s, factor, stop)
 
     def _prices(self, servers: Sequence[CloudServer], seen: Mapping[str, Server], terms: Terms) -> Numbers:
         """[m] by what is known of all links: which one it will be is not decided yet."""
@@ -128,19 +139,30 @@ class Scout:
             return float(agent.cpus), agent.memory_total.mib - self._rule.memory_reserved_mib
         return _own(host, VCPU), _own(host, MEMORY)
 
-    def _peaks(self, servers: Sequence[CloudServer], seen: Mapping[str, Server]) -> Numbers:
-        """[m, 2] at the agreed quantile; where there is no forecast, what it was sold as."""
+    def _peaks(self, servers: Sequence[CloudServer], seen: Mapping[str, Server], peaks: Mapping[str, Peaks]) -> Numbers:
+        """[m, 2] at the agreed quantile; where there is no forecast, what it was sold as.
+
+        A guest uses no more than its ceiling anywhere, whatever it will want: an event's factor knows no vCPUs.
+        """
         sold = np.array([(s.flavor.vcpus, s.flavor.ram) for s in servers], np.float64).reshape(-1, 2)
-        told = np.column_stack([self._series("cpu", [s.id for s in servers]), self._series("memory", [s.id for s in servers])])
+        told = np.column_stack([self._series(peaks[r], [s.id for s in servers]) for r in RESOURCES])
         for row, s in enumerate(servers):
             if s.id not in seen:
                 told[row] = np.nan  # a forecast of a server that no agent reports is of the past
+            else:
+                most = seen[s.id].ceiling
+                told[row] = np.minimum(told[row], (most.cpu.cores, most.memory.mib))
         return np.where(np.isfinite(told), told, sold)
 
-    def _host_forecasts(self, hosts: Sequence[CloudHost], servers: Sequence[CloudServer], peak: Numbers) -> Numbers:
-        """[n, 2] each host's own; where there is none, the sum of its servers' (more than will be: peaks do not meet)."""
+    def _host_forecasts(
+        self, hosts: Sequence[CloudHost], servers: Sequence[CloudServer], peak: Numbers, peaks: Mapping[str, Peaks]
+    ) -> Numbers:
+        """[n, 2] each host's own; where its history is too short for one, the sum of its servers' (more than will be: peaks do not meet).
+
+        What is said of a host without history is "anything up to all it has": no new host would be a target in its first hours.
+        """
         names = [group_series("host", h.name) for h in hosts]
-        own = np.column_stack([self._series("cpu", names), self._series("memory", names)])
+        own = np.column_stack([self._series(peaks[r], names, itself=True) for r in RESOURCES])
         index = {h.name: i for i, h in enumerate(hosts)}
         total = np.zeros((len(hosts), 2))
         for row, s in enumerate(servers):
@@ -148,10 +170,11 @@ class Scout:
                 total[index[s.host]] += peak[row]
         return np.where(np.isfinite(own), own, total)
 
-    def _series(self, resource: str, names: Sequence[str]) -> Numbers:
-        """[n] peaks of a day; NaN where there is no forecast."""
-        peaks = self._forecasts.peaks(resource)
+    def _series(self, peaks: Peaks, names: Sequence[str], *, itself: bool = False) -> Numbers:
+        """[n] peaks of a day; NaN where there is no forecast. ``itself``: only those that follow from the series' own history."""
         rows = np.array([peaks.rows.get(name, -1) for name in names], np.int64)
+        if itself and len(peaks.rows):
+            rows = np.where(peaks.spoken[rows], rows, -1)
         found = np.full(rows.size, np.nan)
         if rows.size and len(peaks.rows):
             found[rows >= 0] = peaks.peak24h[rows[rows >= 0], self._level]
@@ -167,6 +190,10 @@ def link_of(cloud: CloudView, source: str, target: str) -> str:
 def claim(server: CloudServer) -> dict[str, int]:
     """What Nova claims for it in Placement, without what is none."""
     return {name: amount for name, amount in columns.claim(server).items() if amount}
+
+
+def _astray(server: CloudServer, seen: Mapping[str, Server]) -> bool:
+    return server.id in seen and str(seen[server.id].host) != server.host
 
 
 def _own(host: CloudHost, resource: str) -> float:

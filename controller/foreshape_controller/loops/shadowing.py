@@ -30,6 +30,8 @@ CONFIDENT = 0.5
 SETTLED_S = 60.0
 """A guest without a balloon driver never says so: it counts as up when it ran for so long."""
 NEAR = 1.02
+MOST_MARGIN = 0.5
+"""Share of what is in use; tiers ask for less."""
 CLAIMING_S = 60.0
 """So long a cold boot is its claim's own business."""
 
@@ -261,9 +263,16 @@ def whole(seen: Server | None, since: float) -> bool:
 
 
 def deflated(seen: Server | None, pool: Pool) -> bool:
-    """Whether it has no more than a waiting one shall have, or than its guest leaves."""
-    return (
-        seen is not None
-        and seen.allocation.cpu.cores <= pool.wait_cores * NEAR
-        and seen.allocation.memory.mib < seen.entitlement.memory.mib
-    )
+    """Whether it has no more than a waiting one shall have, or than its guest needs."""
+    if seen is None or seen.allocation.cpu.cores > pool.wait_cores * NEAR:
+        return False
+    return seen.allocation.memory.mib <= max(pool.wait_mib, _needed(seen)) * NEAR
+
+
+def _needed(seen: Server) -> float:
+    """MiB below which its agent may refuse to take more."""
+    memory = seen.last.memory if seen.last is not None else None
+    if memory is None:
+        return seen.entitlement.memory.mib
+    used, margin = memory.in_use.mib, seen.memory_margin.mib if seen.memory_margin is not None else 0.0
+    return used + max(margin, MOST_MARGIN * used)

@@ -6,6 +6,8 @@ from functools import cached_property
 from statistics import fmean
 from typing import Protocol
 
+import msgspec
+
 from foreshape_controller.decide.moves import Past, Queued, cooldown_s, rests
 from foreshape_controller.decide.permit import World
 from foreshape_controller.decide.place import Need
@@ -68,6 +70,7 @@ class Facts:
     dirty: Mapping[str, float]
     factors: Mapping[str, float]
     weights: Mapping[str, float]
+    stops: Mapping[str, float] = field(default_factory=dict)
     held: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By server: hosts on which room is held for it already."""
 
@@ -139,7 +142,7 @@ class Surroundings:
     @cached_property
     def _failed(self) -> Servers:
         """The servers, and whose order came to nothing lately: what went wrong would do so again each minute."""
-        return _fixed(self._base.servers, {s: failed(past, self.facts.now) for s, past in failures(self.facts.past).items()})
+        return _fixed(self._base.servers, {s: failed(past, self.facts.now) for s, past in failures(_over(self.facts)).items()})
 
     def world(self, row: Moving) -> World:
         """What one migration is checked against."""
@@ -185,7 +188,7 @@ class Surroundings:
 def terms_of(facts: Facts) -> Terms:
     """What a ground is made with."""
     closed = {d.host: f"it is being drained: {d.reason}" for d in facts.drains}
-    return Terms(weights=facts.weights, closed=closed, dirty=facts.dirty, factors=facts.factors)
+    return Terms(weights=facts.weights, closed=closed, dirty=facts.dirty, factors=facts.factors, stops=facts.stops)
 
 
 def _before(row: Moving, other: Moving | None) -> bool:
@@ -206,6 +209,12 @@ def queued(row: Moving) -> Queued:
 
 def _fixed(servers: Servers, why: Mapping[str, str]) -> Servers:
     return replace(servers, fixed=tuple(had or why.get(s, "") for had, s in zip(servers.fixed, servers.ids, strict=True)))
+
+
+def _over(facts: Facts) -> list[Moving]:
+    """What ended, and what is known to have failed and is looked after yet."""
+    looked_after = [msgspec.structs.replace(r, ended=r.failed_at) for r in facts.rows if r.failed_at is not None and r.ended is None]
+    return [*facts.past, *looked_after]
 
 
 def failures(ended: Iterable[Moving]) -> dict[str, Past]:

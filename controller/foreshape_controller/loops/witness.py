@@ -5,14 +5,15 @@ server was stopped on arrival (an agent takes over running servers only), for ``
 server that Nova calls ACTIVE there is a contradiction: nothing is believed then, and it says so.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from msgspec.structs import replace
 
 from foreshape_controller.decide.movable import immovable
-from foreshape_controller.decide.moves import learn
+from foreshape_controller.decide.moves import learn, learn_downtime
 from foreshape_controller.decide.permit import changed
 from foreshape_controller.loops.scout import ANY_LINK
 from foreshape_controller.model.cloud import CloudMigration, CloudServer
@@ -25,6 +26,9 @@ SILENT_S = 600.0
 
 HERE = frozenset({DomainState.RUNNING, DomainState.PAUSED, DomainState.BUSY})
 """Not one that is just coming in."""
+
+QUIET_S, NO_WORD = 60.0, "no word from the agent of"
+"""Agents report every ten seconds."""
 
 SAMPLE_S = 1.0
 """Between two looks at a migration's bytes, at least."""
@@ -46,6 +50,9 @@ class Seen(Protocol):
 
     @property
     def state(self) -> DomainState: ...
+
+    @property
+    def stopped_s(self) -> float | None: ...
 
 
 class Sightings(Protocol):
@@ -90,6 +97,10 @@ class Witness:
         self._nova, self._sightings, self._learnt = nova, sightings, learnt
         self._bytes: dict[str, _Bytes] = {}
 
+    def forget(self, migration: str) -> None:
+        """It is over."""
+        self._bytes.pop(migration, None)
+
     def unfit(self, row: Moving) -> str:
         """Why Nova itself says now that it must not be moved as planned. Raises Gone, Temporary."""
         server = self._nova.server(row.migration.server)
@@ -107,6 +118,30 @@ class Witness:
         if record is not None and record.status == "running":
             self._sample(row, record, now)
         return row, (said, agent) if agent else (said,)
+
+    def silence(self, row: Moving, now: float) -> str:
+        """Why nobody may ever tell its end, while it is under way: a source that died takes Nova's word on it along. Empty: it speaks."""
+        source, ordered = row.migration.source, row.migration.ordered_at
+        heard = self._sightings.hosts().get(source)
+        if row.there_since is not None or ordered is None or heard is None or now - max(heard, ordered) < QUIET_S:
+            return ""
+        return (
+            f"{NO_WORD} {source} for {now - heard:.0f} s; if that host is dead, Nova cannot end this before its nova-compute is back or "
+            f"the server was evacuated"
+        )
+
+    def stopped(self, row: Moving, now: float) -> Moving:
+        """After the arrival: how long its guest was stopped, once the target's agent has told it; learnt from once. Never guessed."""
+        ordered, target = row.migration.ordered_at, row.migration.target
+        seen = self._sightings.of([row.migration.server]).get(row.migration.server)
+        if row.stopped_s is not None or ordered is None or seen is None or seen.host != target or seen.at < ordered:
+            return row
+        if seen.stopped_s is None:
+            return row
+        if row.downtime_s > 0:
+            better = partial(learn_downtime, predicted_s=row.downtime_s, measured_s=seen.stopped_s, used=row.factors[1])
+            self._nearer("downtime", row, better, now)
+        return replace(row, stopped_s=seen.stopped_s)
 
     # -- Nova
 
@@ -132,12 +167,16 @@ class Witness:
         return row
 
     def _learn(self, row: Moving, now: float) -> None:
-        """The factor of its link, and of all links together."""
-        known = self._learnt.of("link")
+        """The factor of its link's durations."""
+        if row.took_s is not None and row.predicted_s > 0:
+            self._nearer("link", row, partial(learn, predicted_s=row.predicted_s, measured_s=row.took_s, used=row.factors[0]), now)
+
+    def _nearer(self, kind: str, row: Moving, better: Callable[[float], float], now: float) -> None:
+        """A factor of its link, and of all links together."""
+        known = self._learnt.of(kind)
         for name in (row.link, ANY_LINK):
-            if name and row.took_s is not None and row.predicted_s > 0:
-                before = known.get(name, known.get(ANY_LINK, 1.0))
-                self._learnt.put("link", name, learn(before, row.predicted_s, row.took_s), now)
+            if name:
+                self._learnt.put(kind, name, better(known.get(name, known.get(ANY_LINK, 1.0))), now)
 
     def _sample(self, row: Moving, record: CloudMigration, now: float) -> None:
         """The dirty rate, from two looks: what was sent and what is left grew together by what was written meanwhile."""

@@ -100,7 +100,7 @@ class SeriesForecastAnswer(msgspec.Struct, kw_only=True):
 
 
 class SegmentAnswer(msgspec.Struct, kw_only=True):
-    """``GET /v1/segments``: what each segment's servers want, have and were sold together, and what is expected of them."""
+    """``GET /v1/segments`` and ``/{name}``: what each segment's servers want, have and were sold together, and what is expected of them."""
 
     name: str
     servers: int
@@ -111,6 +111,8 @@ class SegmentAnswer(msgspec.Struct, kw_only=True):
     """MiB."""
     origin: float | None
     """When it was forecast; null: not yet."""
+    members: tuple[str, ...] | None = None
+    """Ids of its servers; null in lists."""
 
 
 class SegmentAmounts(msgspec.Struct, kw_only=True):
@@ -171,7 +173,7 @@ class OrderAnswer(msgspec.Struct, kw_only=True):
 
     order: Order
     status: str
-    """``open``, ``applied``, ``refused``, ``failed``, ``expired``, ``superseded``, ``withdrawn``."""
+    """``open``, ``applied``, ``refused``, ``failed``, ``expired``, ``superseded``, ``unseen``, ``withdrawn``."""
     outcomes: tuple[Outcome, ...]
 
 
@@ -442,6 +444,27 @@ class JoinAnswer(msgspec.Struct, kw_only=True):
     host: str
     join_token: str
     expires_at: float
+
+
+class AgentAnswer(msgspec.Struct, kw_only=True):
+    """``GET /v1/agents`` and ``/v1/agents/{host}``."""
+
+    host: str
+    state: str
+    """invited, enrolled, reporting, late, silent or revoked."""
+    version: str
+    """Empty: it has never reported."""
+    last_report_s_ago: float | None
+    token_issued: float | None
+    """None: it has none."""
+    token_age_s: float | None
+    token_next: float | None = None
+    """When a new token was handed out that it has not used yet."""
+    join_until: float | None = None
+    """Until when a join token holds that nobody has used yet."""
+    wrong: str = ""
+    """Empty: nothing."""
+    to_do: str = ""
 
 
 class EnrolRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

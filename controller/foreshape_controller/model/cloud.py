@@ -13,7 +13,14 @@ CLASSES = (VCPU, MEMORY, DISK)
 """Resource classes that every compute host has."""
 
 RESERVATION, UNKNOWN = "FORESHAPE_RESERVATION", "unknown"
-"""Consumer types: ours, and what Placement says of those without one, as all of Nova's are: it writes at 1.36, types came at 1.38."""
+"""Consumer types: what the names of ours begin with (``reservation_type``), and what Placement says of those without one, as all of
+Nova's are: it writes at 1.36, types came at 1.38."""
+
+
+def reservation_type(controller: str) -> str:
+    """Consumer type of one controller's reservations: two of them in one project do not take each other's for leftovers of their own."""
+    return f"{RESERVATION}_{controller.upper()}"
+
 
 LOCKED_OUT = "COMPUTE_STATUS_DISABLED"
 """Trait of a provider that the scheduler leaves out: Nova's for a disabled service, and our lock during a hand-over."""
@@ -30,7 +37,7 @@ NOT_MOVED = frozenset({"cancelled", "failed", "error"})
 Resources = Mapping[str, int]
 
 
-class Inventory(msgspec.Struct, frozen=True, kw_only=True):
+class Inventory(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One resource class of one provider, as Placement has it."""
 
     total: int
@@ -54,7 +61,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         return self.min_unit <= amount <= self.max_unit and amount % self.step == 0
 
 
-class CloudFlavor(msgspec.Struct, frozen=True, kw_only=True):
+class CloudFlavor(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a server was sold as; Nova repeats it in every server, also when the flavor itself is gone."""
 
     name: str = ""
@@ -70,7 +77,7 @@ class CloudFlavor(msgspec.Struct, frozen=True, kw_only=True):
     extra_specs: Mapping[str, str] = {}
 
 
-class CloudServer(msgspec.Struct, frozen=True, kw_only=True):
+class CloudServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One server of Nova's."""
 
     id: str
@@ -98,7 +105,7 @@ class CloudServer(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, str] = {}
 
 
-class CloudHost(msgspec.Struct, frozen=True, kw_only=True):
+class CloudHost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One compute host: its service in Nova and its resource provider in Placement."""
 
     name: str
@@ -136,7 +143,7 @@ class CloudHost(msgspec.Struct, frozen=True, kw_only=True):
         return inventory.capacity - self.usages.get(resource, 0) if inventory else 0
 
 
-class ServerGroup(msgspec.Struct, frozen=True, kw_only=True):
+class ServerGroup(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Servers that should be together or apart."""
 
     id: str
@@ -150,7 +157,7 @@ class ServerGroup(msgspec.Struct, frozen=True, kw_only=True):
     """``max_server_per_host``, of anti-affinity."""
 
 
-class CloudMigration(msgspec.Struct, frozen=True, kw_only=True):
+class CloudMigration(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One migration record of Nova's."""
 
     uuid: str
@@ -179,7 +186,7 @@ class CloudMigration(msgspec.Struct, frozen=True, kw_only=True):
         return self.status not in ENDED
 
 
-class Allocation(msgspec.Struct, frozen=True, kw_only=True):
+class Allocation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one consumer holds."""
 
     consumer: str
@@ -193,14 +200,14 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     """Of the consumer; None when it does not exist, which is also what its first writing must say."""
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One way to satisfy a request: an answer to ``GET /allocation_candidates``."""
 
     held: Mapping[str, Resources]
     """By provider uuid."""
 
 
-class CloudService(msgspec.Struct, frozen=True, kw_only=True):
+class CloudService(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One service of the cloud, as it speaks of itself."""
 
     name: str
@@ -215,7 +222,7 @@ class CloudService(msgspec.Struct, frozen=True, kw_only=True):
     """Why nothing is known of it."""
 
 
-class Right(msgspec.Struct, frozen=True, kw_only=True):
+class Right(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Something that the controller's role may or may not do."""
 
     what: str
@@ -228,7 +235,7 @@ class Right(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-class CloudView(msgspec.Struct, frozen=True, kw_only=True):
+class CloudView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything read of a cloud at one moment. What could not be read is absent, and named in ``problems``."""
 
     at: float

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from foreshape_controller.model.cloud_word import Difference
+from foreshape_controller.model.cloud_word import Difference, Misplaced
 
 
 class ServiceAnswer(msgspec.Struct, kw_only=True):
@@ -22,6 +22,37 @@ class ServiceAnswer(msgspec.Struct, kw_only=True):
     clock_ahead_s: float | None
     """Against the controller's clock, to about half a second."""
     trouble: str
+
+
+class MisplacedAnswer(msgspec.Struct, kw_only=True):
+    """A guest that runs on another host than the one where Nova has its server."""
+
+    server: str
+    name: str
+    nova: str
+    """Where Nova has it."""
+    runs: str
+    """Where an agent sees it run."""
+    since: float
+    reservation: str
+    """What holds the room that it uses; empty: nothing does."""
+    said: str
+    """Of its room."""
+    remedy: str
+    """What an operator must do, and not do."""
+
+    @classmethod
+    def of(cls, m: Misplaced) -> "MisplacedAnswer":
+        return cls(
+            server=m.server,
+            name=m.name,
+            nova=m.nova,
+            runs=m.runs,
+            since=m.since,
+            reservation=m.reservation,
+            said=m.said,
+            remedy=m.remedy,
+        )
 
 
 class CloudAnswer(msgspec.Struct, kw_only=True):
@@ -61,6 +92,8 @@ class CloudAnswer(msgspec.Struct, kw_only=True):
     """On hosts without an agent."""
     strangers: tuple[str, ...]
     """Guests that agents report and Nova does not have: ids."""
+    elsewhere: tuple[MisplacedAnswer, ...]
+    """Guests that run where Nova does not have them: an operator has to act."""
     held: Mapping[str, int]
     """Reported servers that are left alone because of what Nova says, by reason code."""
     differing: Mapping[str, int]

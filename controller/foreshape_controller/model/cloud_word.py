@@ -61,3 +61,33 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """``project``, ``name``, ``flavor``, ``image``, ``size``, ``host``."""
     agent: str
     nova: str
+
+
+class Misplaced(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest that runs on another host than the one where Nova has its server."""
+
+    server: str
+    name: str
+    nova: str
+    """Where Nova has it."""
+    runs: str
+    """Where an agent sees it run."""
+    since: float
+    reservation: str = ""
+    """What holds the room that it uses; empty: nothing does."""
+    said: str = ""
+    """Of its room."""
+
+    @property
+    def told(self) -> str:
+        return f"it runs on {self.runs}, as the agent there reports, and Nova has it on {self.nova}"
+
+    @property
+    def remedy(self) -> str:
+        """What an operator must do, and not do."""
+        return (
+            f"do not start, reboot, migrate or evacuate it with Nova, which would start a second copy on {self.nova}, perhaps from an "
+            f"older disk; look with 'virsh list --all' on both hosts, then bring it back to {self.nova} while it runs, with "
+            f"'virsh migrate' on {self.runs} and the flags that its disk asks for: docs/openstack.md, "
+            "'A guest runs where Nova does not have it'"
+        )

@@ -49,6 +49,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     source: str = "api"
     """``api``, or the name of the calendar it was imported from."""
     created_at: float = 0.0
+    project: str = ""
+    """Whose it is; empty: the operators'."""
 
 
 class Occurrence(msgspec.Struct, frozen=True, order=True):
@@ -141,9 +143,10 @@ class EventRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """``POST /v1/events``: one event in plain words. Local times are of ``time_zone``; with ``end`` or ``duration_s``."""
 
     name: str
-    scope: str
     start: str
     """ISO 8601, as ``2026-11-27T09:00``, or with an offset."""
+    scope: str = ""
+    """Empty: one's own project."""
     end: str = ""
     duration_s: float | None = None
     time_zone: str = "UTC"
@@ -168,6 +171,8 @@ class ImportTerms(msgspec.Struct, frozen=True, kw_only=True):
     """For times without a zone; the calendar's own (X-WR-TIMEZONE), else UTC, if empty."""
     lead_s: float = 0.0
     tail_s: float = 0.0
+    project: str = ""
+    """Whose calendar it is; empty: the operators'."""
 
 
 class EventAnswer(msgspec.Struct, kw_only=True):
@@ -192,6 +197,8 @@ class EventAnswer(msgspec.Struct, kw_only=True):
     note: str
     source: str
     created_at: float
+    project: str = ""
+    """Whose it is; empty: the operators'."""
 
 
 class ImportAnswer(msgspec.Struct, kw_only=True):

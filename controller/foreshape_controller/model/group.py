@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from foreshape_controller.model.history import GROUPS
+from foreshape_controller.model.kinds import GROUPS
 from foreshape_controller.model.server import Server
 
 
@@ -57,9 +57,3 @@ def group_series(kind: str, name: str) -> str:
     """The name of a group's series."""
     assert kind in GROUPS
     return f"{kind}:{name}"
-
-
-def kind_of(series: str) -> str | None:
-    """``host``, ``project``, ``segment`` or ``zone``; None for a server's series."""
-    kind, found, _ = series.partition(":")
-    return kind if found and kind in GROUPS else None

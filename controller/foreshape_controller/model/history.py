@@ -22,9 +22,6 @@ WATCHED = (*RESOURCES, "disk", "net")
 """Resources that are forecast: also disk and network throughput, KiB/s, read and written or received and sent together.
 Nothing of these two was sold, so that their entitlement is NaN."""
 
-GROUPS = ("host", "project", "segment", "zone")
-"""What is forecast directly beside servers: as series named ``KIND:NAME`` (a server's series is its bare id)."""
-
 
 @dataclass(frozen=True, eq=False)
 class History:

@@ -18,7 +18,7 @@ def read_moment(text: str, now: float) -> float:
     except (ValueError, OverflowError):
         at = float("nan")
     if not 0 <= at <= LAST:  # NaN fails every comparison
-        raise ValueError(f"{text!r} is no time: write 2026-11-21T14:30 (UTC), '2h ago', or seconds since the epoch")
+        raise ValueError(f"{text[:80]!r} is no time: write 2026-11-21T14:30 (UTC), '2h ago', or seconds since the epoch")
     return at
 
 

@@ -57,7 +57,7 @@ class ReservationWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     resources: Resources
     """Of one slot: ``VCPU``, ``MEMORY_MB`` (MiB), ``DISK_GB`` (GiB)."""
     owner: str
-    """``migration:ID``, ``operator:NAME``, ``pool:ID``, ``request:ID``, ``need:HOST/RESOURCE``."""
+    """``migration:ID``, ``operator:NAME``, ``pool:ID``, ``request:ID``, ``need:HOST/RESOURCE``, ``elsewhere:SERVER``."""
     reason: str
     until: float
     """When it ends by itself, epoch seconds; every one does."""
@@ -210,6 +210,8 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     """Consumers of ours without an owner that were found."""
     deleted: int = 0
     """Those of them that were deleted; the others wait for their grace to end."""
+    others: int = 0
+    """Reservations in our project that another controller, or a Foreshape of long ago, made: they are left alone."""
     lifted: int = 0
     """Locks that somebody who died left behind."""
     problems: tuple[str, ...] = ()

@@ -49,6 +49,8 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True):
     """The last one that is known to be there."""
     target: float = math.nan
     """Where a write under way leads."""
+    late: float = math.nan
+    """Where a write led that was not answered and had not arrived when we looked: it may still. NaN: there is none."""
     used: int = 0
     physical: int = 0
     free_since: float | None = None

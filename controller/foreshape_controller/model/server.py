@@ -1,5 +1,8 @@
 """A server (VM) as the controller knows it."""
 
+from collections.abc import Mapping
+from functools import cached_property
+
 import msgspec
 
 from foreshape_wire.ids import HostName, ServerId
@@ -9,7 +12,7 @@ from foreshape_wire.reading import Capability, DomainState, LeverName
 from foreshape_wire.sample import VmSample
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True):
+class Server(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One server in one snapshot."""
 
     id: ServerId
@@ -56,7 +59,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(c for c in self.capabilities if c.usable and c.lever.resource == resource)
 
 
-class Host(msgspec.Struct, frozen=True, kw_only=True):
+class Host(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One hypervisor in one snapshot."""
 
     name: HostName
@@ -68,7 +71,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
 
 
-class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
+class ClusterView(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The world at one instant; nobody changes it while a cycle lasts."""
 
     at: float
@@ -76,4 +79,11 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     servers: tuple[Server, ...]
 
     def on(self, host: HostName) -> tuple[Server, ...]:
-        return tuple(s for s in self.servers if s.host == host)
+        return self._by_host.get(host, ())
+
+    @cached_property
+    def _by_host(self) -> Mapping[HostName, tuple[Server, ...]]:
+        found: dict[HostName, list[Server]] = {}
+        for s in self.servers:
+            found.setdefault(s.host, []).append(s)
+        return {host: tuple(servers) for host, servers in found.items()}

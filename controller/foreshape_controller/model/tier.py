@@ -33,7 +33,7 @@ class ResourceRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a tier costs, in the operator's unit of money per hour."""
+    """What a tier costs, in the operator's unit of money per hour: by the rate card in force."""
 
     cpu_core: float = 0.0
     """A core of the entitlement."""
@@ -69,6 +69,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     reflex_headroom: float = 1.3
     """… or the demand by this, whichever is more."""
     price: Price = Price()
+    """Deprecated in tiers.yaml: the rate card's replaces it (``decide.price.by_rates``)."""
 
 
 class Granules(msgspec.Struct, frozen=True, kw_only=True):

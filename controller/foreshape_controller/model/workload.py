@@ -42,6 +42,14 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """Looks at a server's history since a profile was declared, and how many of them saw it (``model/matching.py``)."""
+
+    agreed: float = 0.0
+    total: float = 0.0
+    looks: int = 0
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"work": "class"}):
     """What people say of a server: ``PUT /v1/servers/{id or name}/profile``. An empty read_write is left to inference."""
 
@@ -66,3 +74,6 @@ class WorkloadAnswer(msgspec.Struct, kw_only=True):
     note: str
     at: float
     """When it was declared or inferred."""
+    accuracy: float | None = None
+    """0..1: share of the looks at its history since it was declared that saw the declared class, weighed by their confidence, later
+    ones more; None: nothing is declared, or it was looked at fewer than four times."""

@@ -338,7 +338,7 @@ def _money(findings: Findings) -> Iterator[str]:
     yield "<h2>Money</h2>"
     priced = [line for line in findings.lines if line.saved is not None]
     if not priced:
-        yield "<p>The tiers name no price: give price keys in tiers.yaml to see what the freed capacity is worth.</p>"
+        yield "<p>There is no price: name a rate file that has a currency with --rates to see what the freed capacity is worth.</p>"
         return
     for resource in findings.replayed.tracks:
         named = [(line.row.policy, line.saved or 0.0) for line in findings.of(resource)]

@@ -7,6 +7,7 @@ can be guessed, and would cost every report its time.
 import hashlib
 import secrets
 from hmac import compare_digest
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -20,6 +21,18 @@ NEXT_KEPT_S = 3600.0
 
 
 NEXT_AWAITED_S = 60.0
+
+
+class Enrolled(NamedTuple):
+    """What is kept of a host's tokens; None: it has none of that kind."""
+
+    host: str
+    issued_at: float | None = None
+    """Of the current one."""
+    next_at: float | None = None
+    """Of the newest that was handed out and not used yet."""
+    join_until: float | None = None
+    """Until when it may enrol."""
 
 
 class Agents:
@@ -47,6 +60,23 @@ class Agents:
             conn.execute(delete(join_tokens).where(join_tokens.c.host == host))
             conn.execute(delete(agent_tokens).where(agent_tokens.c.host == host))
             return _issue(conn, host, "current", now)
+
+    def enrolled(self, now: float) -> dict[str, Enrolled]:
+        """By host: those that have a token, or may fetch one."""
+        found: dict[str, Enrolled] = {}
+        newest = select(agent_tokens.c.host, agent_tokens.c.state, func.max(agent_tokens.c.issued_at))
+        with self._db.read() as conn:
+            for host, state, at in conn.execute(newest.group_by(agent_tokens.c.host, agent_tokens.c.state)):
+                before = found.get(host, Enrolled(host))
+                found[host] = before._replace(next_at=at) if state == "next" else before._replace(issued_at=at)
+            for host, until in conn.execute(select(join_tokens.c.host, join_tokens.c.expires_at).where(join_tokens.c.expires_at > now)):
+                found[host] = found.get(host, Enrolled(host))._replace(join_until=until)
+        return found
+
+    def known(self, token: str) -> bool:
+        """Whether it is an agent's; nothing is written."""
+        with self._db.read() as conn:
+            return conn.execute(select(agent_tokens.c.host).where(agent_tokens.c.hash == _hash(token))).one_or_none() is not None
 
     def authenticate(self, token: str, now: float) -> HostName | None:
         """The host a token belongs to; None for an unknown or revoked one. First use of a new token ends the old one."""

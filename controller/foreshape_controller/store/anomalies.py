@@ -1,6 +1,6 @@
 """What stands out, kept from when it is noticed: one row per series, resource and beginning; ``until`` is empty while it lasts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -45,12 +45,22 @@ class Anomalies:
         mine = set(findings.series)
         return {(r.series, r.since): r.until for r in conn.execute(query) if r.series in mine}
 
-    def list(self, series: str | None = None, *, going: bool = False, since: float = 0.0, limit: int = 1000) -> tuple[Finding, ...]:
-        """The newest first. ``going``: only those that last. ``since``: only those that last or ended after it."""
+    def list(
+        self,
+        series: str | None = None,
+        *,
+        among: Collection[str] | None = None,
+        going: bool = False,
+        since: float = 0.0,
+        limit: int = 1000,
+    ) -> tuple[Finding, ...]:
+        """The newest first. ``going``: only those that last. ``since``: only those that last or ended after it. ``among``: of these."""
         query = select(anomalies).order_by(anomalies.c.since.desc(), anomalies.c.series).limit(limit)
         query = query.where(anomalies.c.until.is_(None) if going else or_(anomalies.c.until.is_(None), anomalies.c.until >= since))
         if series is not None:
             query = query.where(anomalies.c.series == series)
+        if among is not None:
+            query = query.where(anomalies.c.series.in_(among))
         with self._db.read() as conn:
             return tuple(_finding(row) for row in conn.execute(query))
 

@@ -60,7 +60,7 @@ class Caps:
         with self._db.read() as conn:
             row = conn.execute(select(caps).where(caps.c.id == wanted)).one_or_none()
         if row is None:
-            raise NotFound(f"there is no cap {wanted[:80]!r}: see 'foreshape cap list'")
+            raise missing(wanted)
         return _cap(row)
 
     def lift(self, wanted: str, why: str, now: float) -> Cap:
@@ -75,6 +75,11 @@ class Caps:
         """Forget what ended long ago."""
         with self._db.write() as conn:
             conn.execute(delete(caps).where(caps.c.until < before))
+
+
+def missing(wanted: str) -> NotFound:
+    """What is said of a cap that is not there."""
+    return NotFound(f"there is no cap {wanted[:80]!r}: see 'foreshape cap list'")
 
 
 def _row(cap: Cap) -> dict[str, Any]:

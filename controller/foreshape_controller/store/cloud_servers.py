@@ -10,6 +10,9 @@ from foreshape_controller.model.cloud_word import CloudWord
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.schema import cloud_servers
 
+BATCH = 1000
+"""Names in one statement: engines have a limit of parameters."""
+
 
 class CloudServers:
     """All words, by server. ``Inventory`` reads them beside what agents report."""
@@ -35,7 +38,8 @@ class CloudServers:
         if not servers:
             return
         with self._db.write() as conn:
-            conn.execute(delete(cloud_servers).where(cloud_servers.c.server.in_(list(servers))))
+            for first in range(0, len(servers), BATCH):
+                conn.execute(delete(cloud_servers).where(cloud_servers.c.server.in_(list(servers[first : first + BATCH]))))
 
     def clear(self) -> None:
         """No cloud is configured: from now on agents' words hold."""

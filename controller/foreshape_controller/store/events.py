@@ -1,7 +1,7 @@
 """The calendar: events that people declared or imported, and what their occurrences did."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,6 +14,9 @@ from foreshape_controller.store.schema import effects, events
 
 MOST = 5000
 """Events altogether: each is expanded for every forecast."""
+
+PROJECT_MOST = 200
+"""Events of one project."""
 
 REMEMBERED = 400
 """Occurrences of an event whose effects are kept: the newest."""
@@ -39,14 +42,15 @@ class Events:
         self._put = db.upsert(events, ["id"])
         self._put_effect = db.upsert(effects, ["event", "resource", "start"])
 
-    def all(self) -> tuple[Event, ...]:
-        """Every event, the oldest first."""
+    def all(self, project: str | None = None) -> tuple[Event, ...]:
+        """Every event, or a project's, the oldest first."""
         with self._db.read() as conn:
-            return tuple(_json.decode(data) for data in conn.execute(select(events.c.data).order_by(events.c.at, events.c.id)).scalars())
+            found = map(_json.decode, conn.execute(select(events.c.data).order_by(events.c.at, events.c.id)).scalars())
+            return tuple(e for e in found if project is None or e.project == project)
 
-    def find(self, wanted: str) -> Event:
-        """The event with this id, or the only one with this name. Raises NotFound, Ambiguous."""
-        known = self.all()
+    def find(self, wanted: str, project: str | None = None) -> Event:
+        """The event with this id, or the only one with this name; ``project``: among its own. Raises NotFound, Ambiguous."""
+        known = self.all(project)
         found = [e for e in known if e.id == wanted] or [e for e in known if e.name == wanted]
         if not found:
             raise NotFound(f"there is no event {wanted[:80]!r}: see 'foreshape event list'")
@@ -59,13 +63,14 @@ class Events:
         with self._db.write() as conn:
             self._write(conn, [event])
 
-    def replace(self, source: str, found: Sequence[Event], *, keep: bool) -> Replaced:
-        """Make the calendar ``source`` what was found in it now; what vanished goes, unless it is kept.
+    def replace(self, source: str, found: Sequence[Event], *, keep: bool, project: str = "") -> Replaced:
+        """Make the calendar ``source`` (of a project; empty: the operators') what was found in it now.
 
+        What vanished goes, unless it is kept.
         What was learned of an event stays with it as long as the event does. One transaction.
         """
         with self._db.write() as conn:
-            old = {e.id: e for e in self._of(conn, source)}
+            old = {e.id: e for e in self._of(conn, source) if e.project == project}
             news = [e for e in found if e.id not in old]
             same = [e for e in found if e.id in old and _said(old[e.id]) == _said(e)]
             changed = [msgspec.structs.replace(e, created_at=old[e.id].created_at) for e in found if e.id in old and e not in same]
@@ -104,6 +109,14 @@ class Events:
         self._put.run(conn, [(e.id, e.scope, e.source, e.created_at, msgspec.json.encode(e)) for e in told])
         if (conn.execute(select(func.count()).select_from(events)).scalar() or 0) > MOST:
             raise Invalid(f"there would be more than {MOST} events: delete some, or import a smaller calendar")
+        self._bound(conn, {e.project for e in told if e.project})
+
+    @staticmethod
+    def _bound(conn: Connection, projects: Collection[str]) -> None:
+        if projects:
+            counts = Counter(_json.decode(data).project for data in conn.execute(select(events.c.data)).scalars())
+            if any(counts[p] > PROJECT_MOST for p in projects):
+                raise Invalid(f"the project would have more than {PROJECT_MOST} events: delete some, or import a smaller calendar")
 
 
 def _said(event: Event) -> Event:

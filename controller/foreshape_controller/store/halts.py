@@ -9,8 +9,10 @@ from sqlalchemy import Connection, case, delete, exists, func, select
 
 from foreshape_controller.model.brakes import Halt
 from foreshape_controller.store.engine import Database
+from foreshape_controller.store.journal import Silence
 from foreshape_controller.store.orders import Status
 from foreshape_controller.store.schema import halts, orders, outcomes
+from foreshape_controller.store.telling import owner_of, tell
 from foreshape_wire.order import Order, Outcome, Verdict
 
 LATE_S = 120.0
@@ -54,6 +56,7 @@ class Halts:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._silence = Silence()
         self._put = db.upsert(halts, ["scope", "kind"])
 
     def all(self) -> tuple[Halt, ...]:
@@ -67,15 +70,18 @@ class Halts:
         with self._db.write() as conn:
             for h in gone:
                 conn.execute(delete(halts).where(halts.c.scope == h.scope, halts.c.kind == h.kind))
+            for h in changed:
+                _tell(conn, h)
             self._put.run(conn, [(h.scope, h.kind, h.since, h.until, h.reason, msgspec.json.encode(h)) for h in changed])
 
     def ended(self, since: float, now: float) -> tuple[Result, ...]:
         """Orders issued since then that were applied (good), or failed or ran out of time untold (bad).
 
-        Until its own deadline an order is under way, whatever replaced it. What was refused or withdrawn says nothing, nor what
-        failed because the server is gone or busy with something else.
+        Until its own deadline, and the word of its agent after that, an order is under way, whatever replaced it. What was refused or
+        withdrawn, or replaced before any agent saw it, says nothing, nor what failed because the server is gone or has other work.
         """
-        untold = (orders.c.expires_at <= now) & ~_told & (orders.c.status.in_((Status.SUPERSEDED.value, Status.OPEN.value)))
+        over = (orders.c.expires_at <= now) & self._silence.over(now)
+        untold = over & ~_told & (orders.c.status.in_((Status.SUPERSEDED.value, Status.OPEN.value)))
         good = case((orders.c.status == Status.APPLIED.value, 1), (orders.c.status.in_(_BAD), 0), (untold, 0), else_=None)
         query = select(orders.c.order, orders.c.server, orders.c.host, orders.c.issued_at, good.label("good"))
         with self._db.read() as conn:
@@ -83,11 +89,11 @@ class Halts:
             excused = _excused(conn, [r.order for r in rows if r.good == 0])
         return tuple(Result(r.server, r.host, r.issued_at, bool(r.good)) for r in rows if r.good is not None and r.order not in excused)
 
-    def under_way(self, now: float) -> tuple[tuple[str, str, float], ...]:
-        """Server, host and time of every order whose outcome is awaited."""
+    def under_way(self) -> tuple[tuple[str, str, float], ...]:
+        """Server, host and time of every order whose outcome is awaited: until it is closed, when nobody can tell of it any more."""
         query = select(orders.c.server, orders.c.host, orders.c.issued_at)
         with self._db.read() as conn:
-            rows = conn.execute(query.where(orders.c.status == Status.OPEN.value, orders.c.expires_at > now)).all()
+            rows = conn.execute(query.where(orders.c.status == Status.OPEN.value)).all()
         return tuple((r.server, r.host, r.issued_at) for r in rows)
 
     def ours(self, asked: Mapping[tuple[str, str], tuple[float, float]]) -> dict[tuple[str, str], list[Range]]:
@@ -109,6 +115,14 @@ class Halts:
         with self._db.read() as conn:
             told = map(_outcome.decode, conn.execute(select(outcomes.c.data).where(outcomes.c.id.in_(newest))).scalars())
             return {(o.server, o.resource): (o.after, o.at) for o in told}
+
+
+def _tell(conn: Connection, h: Halt) -> None:
+    """Only of a new state: an open halt is written with every look."""
+    before = conn.execute(select(halts.c.data).where(halts.c.scope == h.scope, halts.c.kind == h.kind)).scalar()
+    if before is None or _halt.decode(before).state != h.state:
+        told = {"scope": h.scope, "kind": h.kind, "state": h.state, "since": h.since, "until": h.until}
+        tell(conn, "stop", owner_of(conn, h.scope), told, {"reason": h.reason})
 
 
 def _excused(conn: Connection, failed: Sequence[str]) -> set[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exc, insert, select, update
 
 from foreshape_controller.model.history import BINS_PER_DAY, RESOURCES, Floats, History
 from foreshape_controller.store import chunks as packed
@@ -29,8 +29,8 @@ GRACE_BINS = 2
 BATCH = 200
 """Series asked for in one statement."""
 
-PACKED_AT_ONCE = 50
-"""Series compacted in one transaction: reports wait that long (10 ms for an hour's bins, 0.3 s for a whole day's)."""
+PACKED_AT_ONCE = 10
+"""Series compacted in one transaction: reports wait that long (2 ms for an hour's bins, 60 ms for a whole day's)."""
 
 HOST_PREFIX = "host:"
 
@@ -51,6 +51,16 @@ class _Met(NamedTuple):
 
     number: int
     first_seen: float
+
+
+class _Done(NamedTuple):
+    """A report in a transaction that is not committed yet."""
+
+    taken: Taken
+    found: "dict[str, _Met]"
+    """Series that this process had not met, or met at a later time."""
+    rows: list[Row]
+    received_at: float
 
 
 class HistoryStore:
@@ -81,17 +91,46 @@ class HistoryStore:
 
     def take(self, report: HostReport, received_at: float) -> Taken:
         """``append``, telling more. Samples dated further ahead than ``clock_skew_s`` are taken as of their receipt."""
+        with self._db.write() as conn:
+            done = self._take_in(conn, report, received_at)
+        return self._committed(done)
+
+    def take_all(self, reports: Sequence[tuple[HostReport, float]]) -> list[Taken | Exception]:
+        """``take`` of several reports with one force to disk. One that cannot be taken leaves the others alone: its error stands in its
+        place. What the database itself refuses (a full disk) is raised, and nothing of any was taken.
+        """
+        done = list[_Done | Exception]()
+        with self._db.write() as conn:
+            for report, received_at in reports:
+                done.append(self._apart(conn, report, received_at))
+        return [d if isinstance(d, Exception) else self._committed(d) for d in done]
+
+    def _apart(self, conn: Connection, report: HostReport, received_at: float) -> "_Done | Exception":
+        """In a savepoint of its own."""
+        try:
+            with conn.begin_nested():
+                return self._take_in(conn, report, received_at)
+        except exc.OperationalError:
+            raise
+        except Exception as e:  # noqa: BLE001  it is its sender's; the others' are taken
+            return e
+
+    def _take_in(self, conn: Connection, report: HostReport, received_at: float) -> "_Done":
         ahead = report.taken_at - received_at > self.clock_skew_s
         taken_at = received_at if ahead else report.taken_at
-        with self._db.write() as conn:
-            if not seen.mark(conn, report.host, report.epoch, report.sequence, received_at):
-                return Taken(new=False)
-            counted = self._inventory.take(conn, report, taken_at, received_at)
-            found, rows = self._store(conn, report, counted, taken_at)
-            strays = self._journal.settle_in(conn, report.outcomes, received_at, report.host) if report.outcomes else ()
-        self._met.update(found)  # only now: before the commit these numbers did not exist
-        self.touched.note(((row[0], row[1]) for row in rows), self.oldest_open(received_at) + self.step_s)
-        return Taken(new=True, taken_at=taken_at, strays=strays)
+        if not seen.mark(conn, report.host, report.epoch, report.sequence, received_at):
+            return _Done(Taken(new=False), {}, [], received_at)
+        counted = self._inventory.take(conn, report, taken_at, received_at)
+        found, rows = self._store(conn, report, counted, taken_at)
+        strays = self._journal.settle_in(conn, report.outcomes, received_at, report.host) if report.outcomes else ()
+        return _Done(Taken(new=True, taken_at=taken_at, strays=strays), found, rows, received_at)
+
+    def _committed(self, done: "_Done") -> Taken:
+        """What this process remembers of it, now that it is durable."""
+        if done.taken.new:
+            self._met.update(done.found)  # only now: before the commit these numbers did not exist
+            self.touched.note(((row[0], row[1]) for row in done.rows), self.oldest_open(done.received_at) + self.step_s)
+        return done.taken
 
     def _store(
         self, conn: Connection, report: HostReport, counted: Sequence[VmSample], taken_at: float

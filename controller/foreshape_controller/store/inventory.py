@@ -5,13 +5,14 @@ another card. So a report costs the same few statements however many servers it 
 """
 
 import hashlib
-from collections.abc import Container, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func, insert, or_, select, update
 
 from foreshape_controller.model.cloud_word import Reported
 from foreshape_controller.model.server import ClusterView, Host, Server
@@ -33,6 +34,8 @@ GONE_AFTER_S = 600.0
 HOST_GONE_AFTER_S = 7 * 86400.0
 """A host silent for this long leaves the view with all it had."""
 
+NOBODY = ClusterView(at=float("-inf"), hosts=(), servers=())
+
 _json = msgspec.json.Encoder()
 _samples = msgspec.json.Decoder(tuple[VmSample, ...])
 _sample = msgspec.json.Decoder(VmSample)
@@ -45,6 +48,8 @@ _word = cloud_servers.c
 WORDED = servers.outerjoin(cloud_servers, _word.server == servers.c.id)
 """With the cloud's word beside each server: its columns are called ``nova_…``."""
 WORDS = [_word[n].label(f"nova_{n}") for n in ("server", "project", "project_name", "name", "flavor", "image", "az", "aggregates")]
+owner: ColumnElement[str] = func.coalesce(_word.project, servers.c.project)
+"""Whose a server is: the cloud's word, where it has one, before the agent's."""
 _holds = [_word.held_code, _word.held]
 _every = select(servers, *WORDS, *_holds).select_from(WORDED).where(servers.c.card.is_not(None))
 _set_card = (
@@ -63,6 +68,11 @@ class HostDetail:
     """Samples that its agent's spool had to thin."""
     clock_ahead_s: float = 0.0
     sample: HostSample | None = None
+    received_at: float = 0.0
+    """When its newest report came."""
+    last_seen: float = 0.0
+    """When that report's samples were taken."""
+    safe_mode: str = ""
 
 
 class Inventory:
@@ -74,26 +84,51 @@ class Inventory:
         self._put_host = db.upsert(hosts, ["name"])
         self._known_cards: dict[str, tuple[bytes, DomainCard]] = {}
         """As last read, by server: a card seldom changes, and to decode it costs more than to compare it."""
+        self._seen = NOBODY
+        self._forgotten = 0
+        """How often somebody said that the newest view is no longer so."""
+        self._looking = threading.Lock()
         self.in_cloud = False
         """A cloud is configured: a server on which it has said nothing yet is left alone."""
 
-    def view(self, now: float) -> ClusterView:
-        """All hosts and servers at this instant. Stale ones are in it with their ``last_seen``; whoever decides judges."""
+    def view(self, now: float, project: str | None = None, called: str | None = None) -> ClusterView:
+        """All hosts and servers at this instant. Stale ones are in it with their ``last_seen``; whoever decides judges.
+
+        ``project``: only its servers, and no hosts. ``called``: only whose id or name it is, and no hosts.
+        """
+        whole, known_of = project is None and called is None, self._forgotten
         with self._db.read() as conn:
-            host_rows = conn.execute(select(hosts).where(hosts.c.last_seen > now - HOST_GONE_AFTER_S)).all()
+            recent = select(hosts).where(hosts.c.last_seen > now - HOST_GONE_AFTER_S)
+            server_rows = _rows(conn, project, called)
+            around = recent if whole else recent.where(hosts.c.name.in_({row.host for row in server_rows}))
+            host_rows = conn.execute(around).all()
             known = {row.name: row for row in host_rows}
-            server_rows = conn.execute(_every).all()
             levels = self._modes.levels(conn)
         there = _there(server_rows, known, now)
-        samples = {(row.name, s.server): s for row in host_rows if row.samples for s in _samples.decode(row.samples)}
-        cards = self._decoded(there)
+        wanted = None if whole else {row.id for row in there}
+        samples = {(row.name, s.server): s for row in host_rows if row.samples for s in _read(row.samples, wanted)}
+        cards = self._decoded(there, whole=whole)
         scene = _Scene(levels, now, self.in_cloud)
         found = (_server(row, cards[row.id], known[row.host], samples.get((row.host, row.id)), scene) for row in there)
-        return ClusterView(
+        made = ClusterView(
             at=now,
-            hosts=tuple(h for h in (_host(row, levels) for row in host_rows) if h is not None),
+            hosts=tuple(h for h in (_host(row, levels) for row in host_rows) if h is not None) if whole else (),
             servers=tuple(sorted(found, key=lambda s: (s.name, s.id))),
         )
+        if whole and known_of == self._forgotten:
+            self._seen = made
+        return made
+
+    def forget(self) -> None:
+        """Somebody wrote something: the newest view is not to be shown again."""
+        self._forgotten += 1
+        self._seen = NOBODY
+
+    def lately(self, now: float, within_s: float) -> ClusterView:
+        """The newest whole view, where one was made within that time; another one otherwise. For figures, never for decisions."""
+        with self._looking:
+            seen = self._seen
+            return seen if 0 < now - seen.at <= within_s else self.view(now)
 
     def reported(self, now: float) -> tuple[Reported, ...]:
         """What agents themselves say of the servers that they report now, whatever the cloud's word on them is."""
@@ -108,19 +143,20 @@ class Inventory:
         with self._db.read() as conn:
             return tuple(conn.execute(select(hosts.c.name).where(hosts.c.last_seen > now - HOST_GONE_AFTER_S)).scalars())
 
-    def _decoded(self, rows: Sequence[Any]) -> Mapping[str, DomainCard]:
-        """Cards of these servers; those that are as they were are not decoded again."""
+    def _decoded(self, rows: Sequence[Any], *, whole: bool) -> Mapping[str, DomainCard]:
+        """Cards of these servers; those that are as they were are not decoded again. ``whole``: others are forgotten."""
         before, after = self._known_cards, dict[str, tuple[bytes, DomainCard]]()
         for row in rows:
             kept = before.get(row.id)
             after[row.id] = kept if kept is not None and kept[0] == row.card else (row.card, _card.decode(row.card))
-        self._known_cards = after
+        if whole:
+            self._known_cards = after
         return {server: card for server, (_, card) in after.items()}
 
     def details(self) -> dict[str, HostDetail]:
         """What is known of every host beside the view."""
         with self._db.read() as conn:
-            rows = conn.execute(select(hosts.c.name, hosts.c.agent_version, hosts.c.gap, hosts.c.clock_ahead_s, hosts.c.host_sample)).all()
+            rows = conn.execute(select(*(c for c in hosts.c if c.name not in ("samples", "cards_digest")))).all()
         return {row.name: _detail(row) for row in rows}
 
     def steering(self, host: HostName, now: float) -> Steering:
@@ -128,12 +164,28 @@ class Inventory:
         with self._db.read() as conn:
             return steer(conn, self._modes.levels(conn), host, now, in_cloud=self.in_cloud)
 
-    def remembered(self, wanted: str) -> tuple[tuple[str, str], ...]:
-        """Ids and names of servers that have this id or name, also of those that left the view: the newest first."""
+    def remembered(self, wanted: str, project: str | None = None) -> tuple[tuple[str, str], ...]:
+        """Ids and names of servers that have this id or name, also of those that left the view: the newest first.
+
+        ``project``: only its servers.
+        """
         name = func.coalesce(_word.name, servers.c.name).label("name")
-        query = select(servers.c.id, name).select_from(WORDED).where(or_(servers.c.id == wanted, name == wanted))
+        query = select(servers.c.id, name).select_from(WORDED).order_by(servers.c.last_seen.desc())
+        query = query if project is None else query.where(_of(project))
         with self._db.read() as conn:
-            return tuple((row.id, row.name) for row in conn.execute(query.order_by(servers.c.last_seen.desc())))
+            rows = conn.execute(query.where(_called(wanted))).all()
+        return tuple((row.id, row.name) for row in rows if wanted in (row.id, row.name))
+
+    def owner(self, server: str) -> str:
+        """Whose it is; empty where nobody knows it."""
+        with self._db.read() as conn:
+            found = conn.execute(select(owner).select_from(WORDED).where(servers.c.id == server)).scalar()
+        return str(found or "")
+
+    def owned(self, project: str) -> frozenset[str]:
+        """Ids of a project's servers, also of those that left the view."""
+        with self._db.read() as conn:
+            return frozenset(conn.execute(select(servers.c.id).select_from(WORDED).where(_of(project))).scalars())
 
     def set_tier(self, server: str, tier: str) -> bool:
         """Put a server into a tier; False: no such server."""
@@ -219,6 +271,36 @@ class Inventory:
         return digest
 
 
+def _of(project: str) -> ColumnElement[bool]:
+    """As ``owner == project``, in words for which there is an index: 30,000 servers in a tenth of the time."""
+    told = select(_word.server).where(_word.project == project)
+    spoken = exists().where(_word.server == servers.c.id, _word.project.is_not(None))
+    return or_(servers.c.id.in_(told), and_(servers.c.project == project, ~spoken.correlate(servers)))
+
+
+def _called(wanted: str) -> ColumnElement[bool]:
+    """Whose id it is, or whose name in the cloud's words or the agent's; for each of these there is an index."""
+    named = select(_word.server).where(_word.name == wanted)
+    return servers.c.id.in_(select(servers.c.id).where(or_(servers.c.id == wanted, servers.c.name == wanted)).union(named))
+
+
+def _read(data: bytes, wanted: Collection[str] | None) -> Iterable[VmSample]:
+    """A host's samples; ``wanted``: of these servers alone, and the others are not decoded."""
+    if wanted is None:
+        return _samples.decode(data)
+    return [_sample.decode(raw) for raw in _raws.decode(data) if _whose.decode(raw).server in wanted]
+
+
+class _Whose(msgspec.Struct):
+    """The part of a sample that says whose it is."""
+
+    server: str
+
+
+_raws = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
+_whose = msgspec.json.Decoder(_Whose)
+
+
 def _gap(gap: Gap) -> str:
     since, until = (datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for t in (gap.since, gap.until))
     return f"{gap.reports} reports between {since} and {until}"
@@ -258,7 +340,7 @@ def _take_over(conn: Connection, server: str, host: str, taken_at: float, *, new
 
 def _detail(row: Any) -> HostDetail:
     sample = _host_sample.decode(row.host_sample) if row.host_sample else None
-    return HostDetail(row.agent_version, row.gap, row.clock_ahead_s, sample)
+    return HostDetail(row.agent_version, row.gap, row.clock_ahead_s, sample, row.received_at, row.last_seen, row.safe_mode)
 
 
 def _host(row: Any, levels: Levels) -> Host | None:
@@ -274,6 +356,14 @@ def _host(row: Any, levels: Levels) -> Host | None:
         safe_mode=row.safe_mode,
         mode=levels.effective(row.name),
     )
+
+
+def _rows(conn: Connection, project: str | None, called: str | None) -> Sequence[Any]:
+    """Servers of a project, or of all, by their id, and by their name where nobody has that id."""
+    mine = _every if project is None else _every.where(_of(project))
+    if called is None:
+        return conn.execute(mine).all()
+    return conn.execute(mine.where(_called(called))).all()
 
 
 def _there(rows: Iterable[Any], known: Container[str], now: float) -> list[Any]:

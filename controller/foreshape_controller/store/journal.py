@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exists, func, insert, or_, select, update
 
+from foreshape_controller.config import TOLD_S
 from foreshape_controller.errors import Invalid
 from foreshape_controller.model.answers import OrderAnswer
 from foreshape_controller.model.migration import State
@@ -16,16 +17,39 @@ from foreshape_controller.store import steering
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.orders import OrderState, Status, begin, tell
 from foreshape_controller.store.plans import Plans
-from foreshape_controller.store.schema import counters, migrations, orders, outcomes, servers, shadows
+from foreshape_controller.store.schema import counters, hosts, migrations, orders, outcomes, servers, shadows
+from foreshape_controller.store.telling import owner
+from foreshape_controller.store.telling import tell as publish
 from foreshape_controller.store.wishes import AHEAD, GIVEN, PLANNED, SLOT_S, Slot, Wishes
 from foreshape_wire.ids import HostName
 from foreshape_wire.order import Order, Origin, Outcome, Verdict
 
 _CUSTOMERS = tuple(s.value for s in PoolState if s.customers)
 
+FETCHED = exists().where(hosts.c.name == orders.c.host, hosts.c.received_at >= orders.c.issued_at)
+"""The host's agent has reported since the order was made, so it may have it."""
+HEARD = exists().where(hosts.c.name == orders.c.host, hosts.c.received_at > orders.c.expires_at)
+"""The host's agent has reported since the order ran out, so it has told all that it will tell."""
+
 _json = msgspec.json.Encoder()
 _order = msgspec.json.Decoder(Order)
 _outcome = msgspec.json.Decoder(Outcome)
+
+
+class Silence:
+    """When nothing more is told of an order whose time is over: its agent has spoken since, or for long enough nobody has.
+
+    A controller that was away gives agents as long again: what they did meanwhile they tell when they reach it.
+    """
+
+    def __init__(self) -> None:
+        self._asked_first: float | None = None
+
+    def over(self, now: float) -> ColumnElement[bool]:
+        """Of the rows of ``orders``."""
+        if self._asked_first is None:
+            self._asked_first = now
+        return or_(HEARD, orders.c.expires_at <= now - TOLD_S) if now - self._asked_first >= TOLD_S else HEARD
 
 
 class Journal:
@@ -36,6 +60,7 @@ class Journal:
         self._raised_floor_s = raised_floor_s
         self._plans = Plans(db)
         self._wishes = Wishes(db, step_s)
+        self._silence = Silence()
         self._count = db.upsert(counters, ["name"], add=["value"])
 
     # --- writing ---
@@ -43,6 +68,7 @@ class Journal:
     def record(self, plan: Plan, new: Sequence[Order]) -> None:
         """Write a plan and its orders in one transaction; orders supersede their servers' open ones.
 
+        What takes long is done before: reports wait for the writer, too (0.6 s for 30,000 servers when it was done inside).
         A server that began to migrate, or was claimed from a pool, while the plan was made gets no order from it.
         Raises Invalid for an order without a decision in the plan: nothing is ordered that nobody decided.
         """
@@ -50,13 +76,17 @@ class Journal:
         for order in new:
             if order.server not in decided:
                 raise Invalid(f"order {order.order} is for server {order.server}, of which plan {plan.plan} decided nothing")
+        rows = self._plans.prepare(plan, list(decided.values()))
+        wanted = [self._wishes.prepare(plan.at, kind, slot) for kind, slot in ((PLANNED, _wished(plan)), (AHEAD, _made_ahead(plan)))]
+        floors = self._other_floors(plan)
         with self._db.write() as conn:
             taken = _taken_meanwhile(conn, plan.at) if new else frozenset()
             new = [o for o in new if o.server not in taken]
-            self._plans.write(conn, plan, list(decided.values()))
-            self._wishes.fold(conn, plan.at, PLANNED, _wished(plan))
-            self._wishes.fold(conn, plan.at, AHEAD, _made_ahead(plan))
-            _write_floors(conn, plan)
+            self._plans.write(conn, rows)
+            for ready in wanted:
+                self._wishes.fold_prepared(conn, ready)
+            if floors:
+                conn.execute(_set_floor, floors)
             replaced = sum(_write_order(conn, o, decided[o.server].host, _changes(o, decided[o.server]), plan.at) for o in new)
             self._add(conn, {"orders": len(new), "orders_superseded": replaced, **_counted(plan)})
 
@@ -88,10 +118,11 @@ class Journal:
         return tuple(strays)
 
     def expire(self, now: float) -> int:
-        """Close open orders whose time is over; returns how many."""
+        """Close open orders whose time is over, once nothing more is told of them; returns how many."""
         with self._db.write() as conn:
-            overdue = (orders.c.status == Status.OPEN.value, orders.c.expires_at <= now)
-            count = conn.execute(update(orders).where(*overdue).values(status=Status.EXPIRED.value, closed_at=now)).rowcount
+            over = or_(~FETCHED, self._silence.over(now))
+            overdue = (orders.c.status == Status.OPEN.value, orders.c.expires_at <= now, over)
+            count = conn.execute(update(orders).where(*overdue).values(status=_seen(Status.EXPIRED), closed_at=now)).rowcount
             self._add(conn, {"orders_expired": count})
             return count
 
@@ -102,6 +133,15 @@ class Journal:
             self._wishes.tidy(conn, now)
             conn.execute(delete(orders).where(orders.c.issued_at < now - acting_s, orders.c.status != Status.OPEN.value))
             conn.execute(delete(outcomes).where(outcomes.c.at < now - acting_s))
+
+    def _other_floors(self, plan: Plan) -> list[dict[str, Any]]:
+        """Floors in force, for the replies to agents; only those that are others than before: few are. Only plans write them."""
+        table = plan.table
+        told: dict[str, tuple[float, float]] = {d.server: (d.floor.cpu.cores, d.floor.memory.mib) for d in plan.written}
+        told |= zip(table.servers, zip(table.cpu.floor.tolist(), table.memory.floor.tolist(), strict=True), strict=True)
+        with self._db.read() as conn:
+            known = {server: (cpu, memory) for server, cpu, memory in conn.execute(_floors).all()}
+        return [{"of": s, "c": c, "m": m} for s, (c, m) in told.items() if s in known and known[s] != (c, m)]
 
     # --- reading ---
 
@@ -262,17 +302,6 @@ def _wished(plan: Plan) -> Slot:
     return Slot((*table.servers, *(d.server for d in written)), cpu, memory)
 
 
-def _write_floors(conn: Connection, plan: Plan) -> None:
-    """Floors in force, for the replies to agents; only those that are others than before: few are."""
-    table = plan.table
-    told: dict[str, tuple[float, float]] = {d.server: (d.floor.cpu.cores, d.floor.memory.mib) for d in plan.written}
-    told |= zip(table.servers, zip(table.cpu.floor.tolist(), table.memory.floor.tolist(), strict=True), strict=True)
-    known = {server: (cpu, memory) for server, cpu, memory in conn.execute(_floors).all()}
-    changed = [{"of": s, "c": c, "m": m} for s, (c, m) in told.items() if s in known and known[s] != (c, m)]
-    if changed:
-        conn.execute(_set_floor, changed)
-
-
 def _counted(plan: Plan) -> Mapping[str, int]:
     written, table = plan.written, plan.table
     changed = sum(d.cpu.changed_by_forecast + d.memory.changed_by_forecast for d in written)
@@ -296,7 +325,7 @@ def _taken_meanwhile(conn: Connection, since: float) -> frozenset[str]:
 def _write_order(conn: Connection, order: Order, host: str, changes: tuple[float | None, float | None], now: float) -> int:
     """Open an order; returns how many it superseded (none or one). ``changes``: cores and MiB more than the server has."""
     open_one = (orders.c.server == order.server, orders.c.status == Status.OPEN.value)
-    replaced = conn.execute(update(orders).where(*open_one).values(status=Status.SUPERSEDED.value, closed_at=now)).rowcount
+    replaced = conn.execute(update(orders).where(*open_one).values(status=_seen(Status.SUPERSEDED), closed_at=now)).rowcount
     row = {
         "order": order.order,
         "plan": order.plan,
@@ -313,6 +342,11 @@ def _write_order(conn: Connection, order: Order, host: str, changes: tuple[float
     return replaced
 
 
+def _seen(status: Status) -> Any:
+    """The status of an order that is closed; one that no agent can have seen says nothing of agents."""
+    return case((FETCHED, status.value), else_=Status.UNSEEN.value)
+
+
 def _write_outcome(conn: Connection, outcome: Outcome, host: str, *, stray: bool) -> None:
     row = {
         "order": outcome.order,
@@ -326,6 +360,14 @@ def _write_outcome(conn: Connection, outcome: Outcome, host: str, *, stray: bool
         "data": _json.encode(outcome),
     }
     conn.execute(insert(outcomes), row)
+    if not stray:
+        _publish(conn, outcome, host)
+
+
+def _publish(conn: Connection, o: Outcome, host: str) -> None:
+    told = {f: getattr(o, f) for f in ("order", "server", "resource", "before", "target", "after", "at", "code", "reason")}
+    told |= {"origin": o.origin.value, "verdict": o.verdict.value}
+    publish(conn, "outcome", owner(conn, o.server), told, {"host": host, "cause": o.cause})
 
 
 def _known(conn: Connection, o: Outcome) -> bool:

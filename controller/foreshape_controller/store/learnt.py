@@ -1,4 +1,4 @@
-"""What migrations teach: how much slower than predicted a link copies, how fast a server writes its memory."""
+"""What migrations teach: how far off a link's predicted durations and downtimes are, how fast a server writes its memory."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from foreshape_controller.store.schema import learnt
 
 
 class Learnt:
-    """Values by kind and name: ``link`` (factor by link), ``dirty`` (MiB/s by server)."""
+    """Values by kind and name: ``link`` and ``downtime`` (factors by link), ``dirty`` (MiB/s by server)."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

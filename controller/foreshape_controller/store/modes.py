@@ -1,15 +1,18 @@
 """How far Foreshape may go, per cloud, host, project and server; the lowest of those that are set wins."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from foreshape_controller.errors import Invalid
+from foreshape_controller.model.choice import Terms, word
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.orders import Status
-from foreshape_controller.store.schema import cloud_servers, hosts, modes, orders, servers
+from foreshape_controller.store.schema import choices, cloud_servers, hosts, modes, orders, servers
+from foreshape_controller.store.telling import owner_of, tell
 from foreshape_wire.order import Mode, Verdict
 
 KINDS = ("host", "project", "server")
@@ -23,6 +26,8 @@ class ModeSet:
     mode: Mode
     since: float
     reason: str
+    stopped: bool = False
+    """By a stop, which kept the mode before it."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,23 @@ class Levels:
 
     by_scope: Mapping[str, Mode]
     default: Mode
+    chosen: Mapping[str, Mode] = field(default_factory=dict)
+    """By tenants, for their own projects and servers."""
+    terms: Terms = field(default_factory=Terms)
 
     def effective(self, host: str, project: str = "", server: str = "") -> Mode:
-        """The lowest of the scopes that a server (or a host alone) is in."""
+        """The lowest of the scopes that a server (or a host alone) is in, and of what its owner chose."""
+        operators = self.operators(host, project, server)
+        return min(operators, self.owner(project, server), key=lambda m: m.rank) if project or server else operators
+
+    def owner(self, project: str, server: str) -> Mode:
+        """What the owner of a server lets us do."""
+        if not self.chosen and self.terms.default is Mode.ACT:
+            return self.terms.most
+        return word(self.chosen, self.terms, project, server)
+
+    def operators(self, host: str, project: str = "", server: str = "") -> Mode:
+        """The same without what its owner chose."""
         own = self._by_kind
         found = [m for kind, name in zip(KINDS, (host, project, server), strict=True) if name and (m := own[kind].get(name))]
         return min([self._cloud, *found], key=lambda m: m.rank) if found else self._cloud
@@ -64,6 +83,8 @@ class Modes:
     def __init__(self, db: Database, default: Mode) -> None:
         self._db = db
         self._default = default
+        self.terms = Terms()
+        """What tenants may choose; set once, at the start."""
         self._put = db.upsert(modes, ["scope"])
 
     def get(self, scope: str) -> ModeSet | None:
@@ -72,7 +93,7 @@ class Modes:
         with self._db.read() as conn:
             row = conn.execute(select(modes).where(modes.c.scope == scope)).one_or_none()
         if row is not None:
-            return ModeSet(row.scope, Mode(row.mode), row.since, row.reason)
+            return _set(row)
         return ModeSet(scope, self._default, 0.0, "the configured default") if scope == "cloud" else None
 
     def all(self) -> tuple[ModeSet, ...]:
@@ -81,19 +102,21 @@ class Modes:
             rows = conn.execute(select(modes).where(modes.c.scope != "cloud").order_by(modes.c.scope)).all()
         cloud = self.get("cloud")
         assert cloud is not None
-        return (cloud, *(ModeSet(r.scope, Mode(r.mode), r.since, r.reason) for r in rows))
+        return (cloud, *map(_set, rows))
 
     def set(self, scope: str, mode: Mode, reason: str, now: float) -> None:
         """Set a scope's mode."""
         check_scope(scope)
         with self._db.write() as conn:
             self._put.run(conn, [(scope, mode.value, reason, now, None)])
+            _tell(conn, scope, mode.value, reason, now)
 
     def unset(self, scope: str) -> None:
         """Let a scope follow the others again."""
         check_scope(scope)
         with self._db.write() as conn:
-            conn.execute(delete(modes).where(modes.c.scope == scope))
+            if conn.execute(delete(modes).where(modes.c.scope == scope)).rowcount:
+                _tell(conn, scope, "", "it follows the others again")
 
     def stop(self, scope: str, reason: str, now: float) -> Stopped:
         """Mode observe, and the scope's open orders withdrawn, in one transaction: no agent can fetch one after it."""
@@ -102,7 +125,8 @@ class Modes:
             row = conn.execute(select(modes).where(modes.c.scope == scope)).one_or_none()
             before = "" if row is None else row.mode if row.before is None else row.before
             self._put.run(conn, [(scope, Mode.OBSERVE.value, reason, now, before)])
-            return _withdraw(conn, scope, now)
+            _tell(conn, scope, Mode.OBSERVE.value, reason, now)
+            return withdraw(conn, scope, now)
 
     def resume(self, scope: str, reason: str, now: float) -> None:
         """Put back the mode that a stop replaced. Orders that a plan under way left meanwhile are withdrawn: they are of before.
@@ -118,7 +142,8 @@ class Modes:
                 self._put.run(conn, [(scope, row.before, reason, now, None)])
             else:
                 conn.execute(delete(modes).where(modes.c.scope == scope))
-            _withdraw(conn, scope, now)
+            _tell(conn, scope, row.before, reason, now)
+            withdraw(conn, scope, now)
 
     def effective(self, host: str, project: str = "", server: str = "") -> Mode:
         """The mode in force for a server, or for a host alone."""
@@ -132,10 +157,21 @@ class Modes:
 
     def levels(self, conn: Connection) -> Levels:
         """All modes, inside the caller's snapshot."""
-        return Levels({r.scope: Mode(r.mode) for r in conn.execute(select(modes.c.scope, modes.c.mode))}, self._default)
+        set_, chosen = ({r.scope: Mode(r.mode) for r in conn.execute(select(table.c.scope, table.c.mode))} for table in (modes, choices))
+        return Levels(set_, self._default, chosen, self.terms)
 
 
-def _withdraw(conn: Connection, scope: str, now: float) -> Stopped:
+def _set(row: Any) -> ModeSet:
+    return ModeSet(row.scope, Mode(row.mode), row.since, row.reason, row.before is not None)
+
+
+def _tell(conn: Connection, scope: str, mode: str, reason: str, at: float | None = None) -> None:
+    told = {"scope": scope, "mode": mode, "at": at}
+    tell(conn, "mode", owner_of(conn, scope), told if scope == "cloud" else {**told, "reason": reason}, {"reason": reason})
+
+
+def withdraw(conn: Connection, scope: str, now: float) -> Stopped:
+    """The open orders of a scope, inside another's transaction."""
     mine = [orders.c.status == Status.OPEN.value, *_inside(scope)]
     fetched = or_(
         hosts.c.received_at > orders.c.issued_at, *(v == Verdict.PENDING.value for v in (orders.c.cpu_verdict, orders.c.memory_verdict))

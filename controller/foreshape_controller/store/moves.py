@@ -11,8 +11,10 @@ from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.model.moving import Happening, Moving, Proposal
 from foreshape_controller.store import proposals as asked
 from foreshape_controller.store.engine import Database
+from foreshape_controller.store.journal import FETCHED
 from foreshape_controller.store.orders import Status
 from foreshape_controller.store.schema import hosts, migration_events, migrations, orders, outcomes
+from foreshape_controller.store.telling import owner, tell
 
 _json = msgspec.json.Encoder()
 _row = msgspec.json.Decoder(Moving)
@@ -105,12 +107,11 @@ class Moves:
         An order that an agent may have is awaited until its outcome, or until it has expired: the agent refuses it from then on.
         """
         mine = (orders.c.server == server, orders.c.expires_at > now)
-        fetched = exists().where(hosts.c.name == orders.c.host, hosts.c.received_at >= orders.c.issued_at)
         with self._db.write() as conn:
-            unseen = and_(*mine, orders.c.status == Status.OPEN.value, ~fetched)
+            unseen = and_(*mine, orders.c.status == Status.OPEN.value, ~FETCHED)
             conn.execute(update(orders).where(unseen).values(status=Status.WITHDRAWN.value, closed_at=now))
             told = exists().where(outcomes.c.order == orders.c.order, outcomes.c.stray.is_(False))
-            ended = orders.c.status.in_((Status.WITHDRAWN.value, Status.SUPERSEDED.value))
+            ended = orders.c.status.in_((Status.WITHDRAWN.value, Status.SUPERSEDED.value, Status.UNSEEN.value))
             pending = or_(orders.c.status == Status.OPEN.value, and_(ended, ~told, hosts.c.received_at >= orders.c.issued_at))
             query = select(orders.c.order).join(hosts, hosts.c.name == orders.c.host).where(*mine, pending).limit(1)
             left = conn.execute(query).scalar()
@@ -138,4 +139,8 @@ def _columns(row: Moving) -> dict[str, Any]:
 
 
 def _note(conn: Connection, row: Moving, now: float, what: str, text: str) -> None:
-    conn.execute(insert(migration_events), {"migration": row.id, "at": now, "what": what, "state": row.migration.state.value, "text": text})
+    m = row.migration
+    conn.execute(insert(migration_events), {"migration": row.id, "at": now, "what": what, "state": m.state.value, "text": text})
+    told = {"migration": row.id, "server": m.server, "name": row.name, "state": m.state.value, "what": what, "at": now}
+    more = {"source": m.source, "target": m.target, "text": text, "goal": row.goal.value, "cause": row.cause}
+    tell(conn, "migration", row.project or owner(conn, m.server), told, more)

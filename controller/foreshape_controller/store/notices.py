@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from foreshape_controller.model.reclaim import Notice
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.schema import notices
+from foreshape_controller.store.telling import tell
 
 _notice = msgspec.json.Decoder(Notice)
 
@@ -57,6 +58,17 @@ def write(conn: Connection, told: Sequence[Notice]) -> None:
     ]
     if rows:
         conn.execute(insert(notices), rows)
+    for n in told:
+        said = {
+            "server": n.server,
+            "name": n.name,
+            "kind": n.kind,
+            "resource": n.resource,
+            "text": n.text,
+            "at": n.at,
+            "begins_at": n.begins_at,
+        }
+        tell(conn, "notice", n.project, said, {"cause": n.cause})
 
 
 def answer(conn: Connection, server: str, resource: str, at: float) -> None:

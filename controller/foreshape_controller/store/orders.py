@@ -5,6 +5,7 @@
       │───all answered, none failed, one refused ▶ refused
       │───a newer order for the server───────▶ superseded
       │───its time is over───────────────────▶ expired
+      │───either, before its agent asked─────▶ unseen
       └───somebody stopped its scope─────────▶ withdrawn
 
 Nothing leaves a closed status: what is told later is kept beside the order and changes nothing.
@@ -25,6 +26,7 @@ class Status(StrEnum):
     FAILED = "failed"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
+    UNSEEN = "unseen"
     WITHDRAWN = "withdrawn"
 
 

@@ -4,7 +4,7 @@ decision that led to an order is kept in words beside it, for as long as orders 
 
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, delete, exists, insert, select
@@ -27,22 +27,38 @@ _decision = msgspec.json.Decoder(Decision)
 _notes = msgspec.json.Decoder(tuple[str, ...])
 
 
+class Rows(NamedTuple):
+    """A plan as the rows of its tables."""
+
+    plan: dict[str, Any]
+    parts: list[dict[str, Any]]
+    words: list[dict[str, Any]]
+
+
 class Plans:
-    """``write`` and ``tidy`` inside the journal's transactions, the others for who asks."""
+    """``prepare`` before, ``write`` and ``tidy`` inside the journal's transactions, the others for who asks."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def write(self, conn: Connection, plan: Plan, ordered: Sequence[Decision]) -> None:
-        """A plan whole, and in words the decisions that led to orders."""
-        conn.execute(insert(plans), {"plan": plan.plan, "at": plan.at, "notes": _json.encode(plan.notes)})
+    @staticmethod
+    def prepare(plan: Plan, ordered: Sequence[Decision]) -> "Rows":
+        """A plan whole, and in words the decisions that led to orders: made ready before anybody waits for the writer."""
         parts = tables.pack(plan.table)
-        if parts:
-            common = {"plan": plan.plan, "parts": len(parts), "at": plan.at}
-            conn.execute(insert(plan_tables), [{**common, "part": p.number, "data": p.data} for p in parts])
-        words = plan.written or ordered
-        if words:
-            conn.execute(insert(decisions), [_row(plan, d) for d in words])
+        common = {"plan": plan.plan, "parts": len(parts), "at": plan.at}
+        return Rows(
+            {"plan": plan.plan, "at": plan.at, "notes": _json.encode(plan.notes)},
+            [{**common, "part": p.number, "data": p.data} for p in parts],
+            [_row(plan, d) for d in plan.written or ordered],
+        )
+
+    def write(self, conn: Connection, ready: "Rows") -> None:
+        """What was made ready."""
+        conn.execute(insert(plans), ready.plan)
+        if ready.parts:
+            conn.execute(insert(plan_tables), ready.parts)
+        if ready.words:
+            conn.execute(insert(decisions), ready.words)
 
     def latest(self) -> Plan | None:
         """The newest plan, whole."""

@@ -46,11 +46,18 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     undo: str
 
 
+def missing(wanted: str) -> str:
+    """What is said of a pool that is not there."""
+    return f"there is no pool {wanted[:80]!r}: see 'foreshape pool list'"
+
+
 class Pools:
     """Methods are transactions of their own, safe from any thread."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self.written = 0
+        """Grows with every change made through this object: what was read before may be something else now."""
 
     # -- pools
 
@@ -79,13 +86,14 @@ class Pools:
         with self._db.read() as conn:
             row = conn.execute(query.order_by(pools.c.deleted_at.is_not(None), pools.c.created.desc()).limit(1)).one_or_none()
         if row is None or row.deleted_at is not None:
-            raise NotFound(f"there is no pool {wanted[:80]!r}: see 'foreshape pool list'")
+            raise NotFound(missing(wanted))
         return _dated(_pool.decode(row.data), row.deleted_at)
 
     def delete(self, pool: str, now: float) -> None:
         """Close a pool: its shadow VMs are retired from now on; what was claimed stays."""
         with self._db.write() as conn:
             conn.execute(update(pools).where(pools.c.id == pool, pools.c.deleted_at.is_(None)).values(deleted_at=now))
+        self.written += 1
 
     def decide(self, pool: str, decided: Decided) -> None:
         """Keep what the newest look found."""
@@ -114,10 +122,16 @@ class Pools:
                 _write(conn, after)
             if after.state is not before.state:
                 _note(conn, after, now)
+        self.written += 1
         return after
 
     def claim(self, candidates: Sequence[str], by: Callable[[Shadow], Shadow], now: float) -> Shadow | None:
         """Change the first of these to which it can happen, and write the hit; None: all were taken meanwhile."""
+        taken = self._claimed(candidates, by, now)
+        self.written += 1
+        return taken
+
+    def _claimed(self, candidates: Sequence[str], by: Callable[[Shadow], Shadow], now: float) -> Shadow | None:
         with self._db.write() as conn:
             for one in candidates:
                 try:
@@ -182,6 +196,7 @@ class Pools:
         over = [s.value for s in State if s.over]
         with self._db.write() as conn:
             conn.execute(delete(shadows).where(shadows.c.state.in_(over), shadows.c.since < before))
+            conn.execute(delete(pools).where(pools.c.deleted_at < before, pools.c.id.not_in(select(shadows.c.pool))))
             conn.execute(delete(pool_claims).where(pool_claims.c.at < before))
             conn.execute(delete(pool_steps).where(pool_steps.c.at < before))
 

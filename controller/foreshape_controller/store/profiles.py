@@ -1,17 +1,20 @@
 """Classes of work by server: declared by people, or inferred from history. Declared wins; both are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Table, delete, select
 
 from foreshape_controller.errors import Invalid, NotFound
-from foreshape_controller.model.workload import Profile, ReadWrite, WorkClass, Workload
+from foreshape_controller.model.matching import accuracy, looked
+from foreshape_controller.model.workload import Profile, ReadWrite, Tally, WorkClass, Workload
 from foreshape_controller.store.engine import Database
-from foreshape_controller.store.schema import classes, profiles
+from foreshape_controller.store.schema import classes, profiles, tallies
 
 NOTE_LENGTH = 1000
+ASKED_MOST = 500
+"""Servers that are asked for one by one; of more all are read."""
 SURE = 0.6
 """Confidence from which on an inferred class that contradicts a declared one is pointed out."""
 
@@ -28,12 +31,15 @@ class Profiles:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._put = {t.name: db.upsert(t, ["server"]) for t in (profiles, classes)}
+        self._put = {t.name: db.upsert(t, ["server"]) for t in (profiles, classes, tallies)}
 
     def declare(self, server: str, profile: Profile, now: float) -> None:
         """Say what a server does. Raises Invalid for a class or a read_write that there is not."""
         said = _checked(profile)
         with self._db.write() as conn:
+            before = _all(conn, profiles, [server]).get(server)
+            if before is None or before.workload.work is not said.work:
+                conn.execute(delete(tallies).where(tallies.c.server == server))
             self._put["profiles"].run(conn, [(server, now, msgspec.json.encode(said))])
 
     def clear(self, server: str) -> None:
@@ -41,12 +47,27 @@ class Profiles:
         with self._db.write() as conn:
             if not conn.execute(delete(profiles).where(profiles.c.server == server)).rowcount:
                 raise NotFound(f"nothing is declared for {server}: its class is inferred")
+            conn.execute(delete(tallies).where(tallies.c.server == server))
 
     def infer(self, found: Mapping[str, Workload], now: float) -> None:
         """Keep what history says of these servers."""
         rows = [(server, now, msgspec.json.encode(w)) for server, w in found.items()]
         with self._db.write() as conn:
             self._put["classes"].run(conn, rows)
+            told = {server: known.workload.work for server, known in _all(conn, profiles).items() if server in found}
+            before = _tallies(conn, told)
+            after = {server: looked(before.get(server, Tally()), work, found[server]) for server, work in told.items()}
+            self._put["tallies"].run(conn, [(server, now, msgspec.json.encode(t)) for server, t in after.items()])
+
+    def tally(self, server: str) -> Tally | None:
+        """How well what is declared of a server matched; None: nothing is declared, or nothing was looked at since."""
+        with self._db.read() as conn:
+            return _tallies(conn, [server]).get(server)
+
+    def accuracies(self) -> dict[str, float]:
+        """0..1, of every server whose declared profile was looked at often enough."""
+        with self._db.read() as conn:
+            return {server: share for server, tally in _tallies(conn).items() if (share := accuracy(tally)) is not None}
 
     def declared(self) -> dict[str, Known]:
         with self._db.read() as conn:
@@ -60,19 +81,21 @@ class Profiles:
         """The class in force of every server that has one; a note where people and history disagree."""
         return {server: known.workload for server, known in self.known().items()}
 
-    def known(self) -> dict[str, Known]:
-        """As ``effective``, with the time."""
+    def known(self, of: Sequence[str] | None = None) -> dict[str, Known]:
+        """As ``effective``, with the time; ``of``: of these servers at least."""
+        asked = of if of is not None and len(of) <= ASKED_MOST else None
         with self._db.read() as conn:
-            said, seen = _all(conn, profiles), _all(conn, classes)
+            said, seen = _all(conn, profiles, asked), _all(conn, classes, asked)
         return seen | {server: Known(agreed(k.workload, _workload(seen.get(server))), k.at) for server, k in said.items()}
 
-    def names(self) -> dict[str, str]:
-        """Class by server, for the rules of segments; "unknown" is left out."""
-        return {s: k.workload.work.value for s, k in self.known().items() if k.workload.work is not WorkClass.UNKNOWN}
+    def names(self, of: Sequence[str] | None = None) -> dict[str, str]:
+        """Class by server, for the rules of segments; "unknown" is left out. ``of``: of these servers at least."""
+        return {s: k.workload.work.value for s, k in self.known(of).items() if k.workload.work is not WorkClass.UNKNOWN}
 
     def tidy(self, before: float) -> int:
         """Forget what was inferred of servers that nobody has looked at since; returns how many rows went."""
         with self._db.write() as conn:
+            conn.execute(delete(tallies).where(tallies.c.at < before))
             return int(conn.execute(delete(classes).where(classes.c.at < before)).rowcount)
 
 
@@ -103,6 +126,13 @@ def _workload(known: Known | None) -> Workload | None:
     return known.workload if known else None
 
 
-def _all(conn: Connection, table: Table) -> dict[str, Known]:
-    rows = conn.execute(select(table.c.server, table.c.at, table.c.data))
+def _tallies(conn: Connection, servers: Collection[str] | None = None) -> dict[str, Tally]:
+    query = select(tallies.c.server, tallies.c.data)
+    query = query.where(tallies.c.server == next(iter(servers))) if servers is not None and len(servers) == 1 else query
+    return {r.server: msgspec.json.decode(r.data, type=Tally) for r in conn.execute(query)}
+
+
+def _all(conn: Connection, table: Table, servers: Collection[str] | None = None) -> dict[str, Known]:
+    query = select(table.c.server, table.c.at, table.c.data)
+    rows = conn.execute(query if servers is None else query.where(table.c.server.in_(servers)))
     return {r.server: Known(msgspec.json.decode(r.data, type=Workload), r.at) for r in rows}

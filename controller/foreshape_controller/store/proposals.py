@@ -9,6 +9,7 @@ from foreshape_controller.errors import NotFound
 from foreshape_controller.model.moving import Proposal
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.schema import proposals
+from foreshape_controller.store.telling import tell
 
 WAITING = ("open", "approved")
 
@@ -54,7 +55,9 @@ class Proposals:
         """Keep these as they are now. One that somebody decided about meanwhile keeps that word, unless it is withdrawn or taken."""
         with self._db.write() as conn:
             known = {p.id: p for p in map(_row.decode, conn.execute(select(proposals.c.data).where(_waits)).scalars())}
-            write(conn, self._db, [_respected(p, known.get(p.id)) for p in changed])
+            kept = [_respected(p, known.get(p.id)) for p in changed]
+            write(conn, self._db, kept)
+            _tell(conn, [p for p in kept if p.id not in known or known[p.id].state != p.state])
 
     def approve(self, wanted: Sequence[str], by: str) -> tuple[Proposal, ...]:
         """Those of these that are open are approved; all the asked for as they are now, all or none. Raises NotFound."""
@@ -63,6 +66,7 @@ class Proposals:
             now = [_row.decode(conn.execute(select(proposals.c.data).where(proposals.c.id == p.id)).scalar_one()) for p in found]
             after = [msgspec.structs.replace(p, state="approved", by=by, why="") if p.state == "open" else p for p in now]
             write(conn, self._db, after)
+            _tell(conn, [p for p in after if p not in now])
         return tuple(after)
 
     def withdraw(self, wanted: str, why: str) -> Proposal:
@@ -74,6 +78,7 @@ class Proposals:
             if waiting:
                 found = msgspec.structs.replace(found, state="withdrawn", why=why)
                 write(conn, self._db, [found])
+                _tell(conn, [found])
         return found
 
     def tidy(self, before: float) -> None:
@@ -88,6 +93,12 @@ class Proposals:
 
 
 _waits = proposals.c.state.in_(WAITING)
+
+
+def _tell(conn: Connection, changed: Sequence[Proposal]) -> None:
+    """Operators, whose word it waits for."""
+    for p in changed:
+        tell(conn, "migration", "", {"migration": p.id, "server": p.server, "name": p.name, "state": p.state, "what": "proposal"})
 
 
 def _respected(new: Proposal, known: Proposal | None) -> Proposal:

@@ -55,7 +55,9 @@ class Recent:
         return self._kept[resource].history
 
     def _serves(self, old: History, since: Since, start: int, span: tuple[float, int]) -> bool:
-        """Whether the copy can be brought up to date: of the same width, and what has to be read again is not packed away yet."""
+        """Whether the copy can be brought up to date: of the same width, and what has to be read again is known, and not packed yet."""
+        if since.more:
+            return False
         until, count = span
         again = min([old.until - self.step_s, *since.bins])
         return old.bins == count and old.start <= start and again >= self._store.oldest_open(until)

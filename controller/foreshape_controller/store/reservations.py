@@ -13,6 +13,7 @@ from foreshape_controller.errors import NotFound
 from foreshape_controller.model.reservation import Lock, Reservation, Write
 from foreshape_controller.store.engine import Database
 from foreshape_controller.store.schema import reservation_locks, reservation_writes, reservations
+from foreshape_controller.store.telling import tell
 
 _encode = msgspec.json.encode
 _decoder = msgspec.json.Decoder(Reservation)
@@ -31,8 +32,17 @@ class Reservations:
     def save(self, reservation: Reservation, writes: Sequence[Write] = ()) -> tuple[int, ...]:
         """Keep it, and the writes that are asked for now; their numbers."""
         with self._db.write() as conn:
+            self._tell(conn, reservation)
             self._put.run(conn, [_row(reservation)])
             return tuple(_insert(conn, w) for w in writes)
+
+    @staticmethod
+    def _tell(conn: Connection, r: Reservation) -> None:
+        """Only of a new state: the slots of one are written many times."""
+        if conn.execute(select(reservations.c.state).where(reservations.c.id == r.id)).scalar() != r.state.value:
+            told = {"reservation": r.id, "state": r.state.value, "at": r.changed, "until": r.wish.until, "server": r.wish.server}
+            more = {"host": r.wish.host, "owner": r.wish.owner, "said": r.said, "cause": r.wish.cause}
+            tell(conn, "reservation", r.wish.project, told, more)
 
     def find(self, wanted: str) -> Reservation:
         """Raises NotFound."""

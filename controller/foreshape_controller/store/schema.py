@@ -105,8 +105,8 @@ servers = Table(
     Column("first_seen", Float, nullable=False),
     Column("last_seen", Float, nullable=False),  # kept up to date when it leaves a host; until then the host's counts
     Column("last_sample", LargeBinary),
-    Column("name", String(255), nullable=False, server_default=""),
-    Column("project", String(255), nullable=False, server_default=""),
+    Column("name", String(255), nullable=False, server_default="", index=True),
+    Column("project", String(255), nullable=False, server_default="", index=True),
     Column("tier", String(64), nullable=False, server_default="standard"),  # its own, as somebody set it; always written: '' is none
     Column("entitled_cpu", Float),
     Column("entitled_memory", Float),
@@ -558,7 +558,7 @@ cloud_servers = Table(
     Column("server", String(64), primary_key=True),
     Column("project", String(255), index=True),
     Column("project_name", String(255)),
-    Column("name", String(255)),
+    Column("name", String(255), index=True),
     Column("flavor", String(255)),
     Column("image", String(255)),
     Column("az", String(255)),
@@ -648,4 +648,176 @@ sale_stops = Table(
     Column("scope", String(300), primary_key=True),
     Column("since", Float, nullable=False),
     Column("reason", Text, nullable=False),
+)
+
+# --- customers' requests ---------------------------------------------------------------------------------------------
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("project", String(255), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("open", Boolean, nullable=False),
+    Column("tag", Float, nullable=False),  # place in the queue
+    Column("changed", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("requests_open", "open", "project"),
+)
+
+request_steps = Table(
+    "request_steps",  # what became of each, written before it was done
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("request", String(64), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("said", Text, nullable=False, server_default=""),
+    Column("cause", String(255), nullable=False, server_default=""),
+    Column("undo", Text, nullable=False, server_default=""),
+)
+
+request_clocks = Table(
+    "request_clocks",  # how far ahead of the time of day a project's asking has run
+    metadata,
+    Column("project", String(255), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
+webhooks = Table(
+    "webhooks",  # where projects want to be told
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("project", String(255), nullable=False, index=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",  # what they are told, until it was taken or given up
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("hook", String(64), nullable=False, index=True),
+    Column("created", Float, nullable=False),
+    Column("next_try", Float, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("webhook_deliveries_due", "state", "next_try"),
+)
+
+# --- what was used, and what it costs --------------------------------------------------------------------------------
+
+meter_terms = Table(
+    "meter_terms",  # who was metered by which terms, from when on
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("server", String(300), nullable=False),
+    Column("at", Float, nullable=False, index=True),
+    Column("data", LargeBinary, nullable=False),
+    Index("meter_terms_by_server", "server", "at"),
+)
+
+usage = Table(
+    "usage",  # one project on one day; a bin is in it once
+    metadata,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),  # its start
+    Column("project", String(255), primary_key=True),
+    Column("booked", String(7), primary_key=True),  # month of the statement that it is in
+    Column("data", LargeBinary, nullable=False),
+    Index("usage_by_booking", "booked", "project"),
+)
+
+statements = Table(
+    "statements",  # closed ones, frozen
+    metadata,
+    Column("period", String(7), primary_key=True),
+    Column("project", String(255), primary_key=True),
+    Column("closed_at", Float, nullable=False),
+    Column("summary", LargeBinary, nullable=False),  # without lines
+    Column("data", LargeBinary, nullable=False),
+)
+
+rate_cards = Table(
+    "rate_cards",  # every text of rates.yaml that was in force
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("hash", String(64), nullable=False, index=True),
+    Column("text", Text, nullable=False),
+)
+
+published = Table(
+    "published",  # what was metered last, for collectors
+    metadata,
+    Column("project", String(255), primary_key=True),
+    Column("tier", String(64), primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# --- tenants ---------------------------------------------------------------------------------------------------------
+
+choices = Table(
+    "choices",  # how far tenants let Foreshape go: beside the operators' modes, never instead of them
+    metadata,
+    Column("scope", String(300), primary_key=True),  # project:ID, server:ID
+    Column("project", String(255), nullable=False, index=True),
+    Column("mode", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", String(255), nullable=False),
+    Column("since", Float, nullable=False),
+)
+
+choice_events = Table(
+    "choice_events",  # every choice that was made or taken back
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("scope", String(300), nullable=False, index=True),
+    Column("project", String(255), nullable=False),
+    Column("mode", String(16), nullable=False),  # '' taken back
+    Column("reason", Text, nullable=False),
+    Column("by", String(255), nullable=False),
+)
+
+tallies = Table(
+    "tallies",  # how well declared profiles matched what came
+    metadata,
+    Column("server", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+replies = Table(
+    "replies",  # what repeated writes were answered (Idempotency-Key)
+    metadata,
+    Column("key", String(64), primary_key=True),  # of who asked and his key
+    Column("asked", String(64), nullable=False),  # of what he asked
+    Column("process", String(64), nullable=False),  # who works on it
+    Column("at", Float, nullable=False, index=True),
+    Column("status", Integer),  # NULL: no answer yet
+    Column("headers", Text, nullable=False, server_default="{}"),  # JSON
+    Column("body", LargeBinary, nullable=False, server_default=text("''")),
+)
+
+# --- audit -----------------------------------------------------------------------------------------------------------
+
+audit = Table(
+    "audit",  # who wrote what: triggers keep rows as they are (migration 0008)
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),  # without gaps
+    Column("at", Float, nullable=False, index=True),
+    Column("request", String(64), nullable=False, index=True),
+    Column("stage", String(16), nullable=False),
+    Column("method", String(16), nullable=False),
+    Column("route", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("project", Text, nullable=False, index=True),
+    Column("caller", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("cause", Text, nullable=False, index=True),
+    Column("address", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("hash", String(64), nullable=False),  # over the row before it and this one
 )

@@ -13,6 +13,14 @@ from foreshape_wire.order import Outcome, Verdict
 from foreshape_wire.reading import DomainState
 from foreshape_wire.sample import VmSample
 
+
+class _Came(msgspec.Struct):
+    """The part of a card that tells how the server came."""
+
+    stopped_s: float | None = None
+
+
+_came = msgspec.json.Decoder(_Came)
 _samples = msgspec.json.Decoder(tuple[VmSample, ...])
 _outcome = msgspec.json.Decoder(Outcome)
 
@@ -28,6 +36,8 @@ class Sighting(NamedTuple):
     """Cores it may use; None: the report does not say."""
     memory: float | None
     """MiB."""
+    stopped_s: float | None = None
+    """How long its guest was stopped to come there, as that host's hypervisor measured; None: nobody did."""
 
 
 class Sightings:
@@ -38,7 +48,9 @@ class Sightings:
 
     def of(self, wanted: Collection[str]) -> Mapping[str, Sighting]:
         """By server; one that its host's newest report no longer has is not among them."""
-        query = select(servers.c.id, servers.c.host, hosts.c.last_seen, hosts.c.samples).join(hosts, hosts.c.name == servers.c.host)
+        query = select(servers.c.id, servers.c.host, servers.c.card, servers.c.card_host, hosts.c.last_seen, hosts.c.samples).join(
+            hosts, hosts.c.name == servers.c.host
+        )
         with self._db.read() as conn:
             rows = conn.execute(query.where(servers.c.id.in_(list(wanted)), servers.c.released_at.is_(None))).all()
         told = {row.host: _by_server(row.samples) for row in rows}
@@ -66,4 +78,9 @@ def _by_server(samples: bytes | None) -> dict[str, VmSample]:
 def _seen(row: Any, sample: VmSample) -> Sighting:
     cpu = sample.cpu.allocation.cores if sample.cpu else None
     memory = sample.memory.allocation.mib if sample.memory else None
-    return Sighting(row.host, row.last_seen, sample.state, cpu, memory)
+    return Sighting(row.host, row.last_seen, sample.state, cpu, memory, _stopped(row))
+
+
+def _stopped(row: Any) -> float | None:
+    """By the card of the host that it is on: until the new one comes, the card is of the host before."""
+    return _came.decode(row.card).stopped_s if row.card is not None and row.card_host == row.host else None

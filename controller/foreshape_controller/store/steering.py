@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, bindparam, func, select
 
+from foreshape_controller.model.choice import PLAN
 from foreshape_controller.model.cloud_word import WAITING
 from foreshape_controller.store.modes import Levels
 from foreshape_controller.store.orders import Status
@@ -44,7 +45,10 @@ _reported = _reported.select_from(servers.outerjoin(cloud_servers, cloud_servers
 
 @dataclass(frozen=True)
 class Steering:
-    """``orders`` are those that may be handed out: their servers are still this host's, in mode act, and not held by the cloud's word."""
+    """``orders`` are those that may be handed out: their servers are still this host's, in mode act, and not held by the cloud's word.
+
+    Of servers whose owner opted out, those that give them back what they were sold.
+    """
 
     mode: Mode
     orders: tuple[Order, ...]
@@ -77,15 +81,21 @@ def steer(conn: Connection, levels: Levels, host: HostName, now: float, *, in_cl
     alone = frozenset(row[0] for row in rows if held(row, in_cloud=in_cloud))
     projects = {row[0]: row[1] for row in rows if row[0] not in alone}
     acting = frozenset(server for server, project in projects.items() if levels.effective(host, project, server) is Mode.ACT)
+    returned = frozenset(server for server, project in projects.items() if _opted_out(levels, host, project, server))
     shares = of_host(conn, host, now)
     guards = (_guard(row[0], row[2], _memory_floor(row[3], row[7], row[8], now), *row[4:6], hands_off=row[0] in alone) for row in rows)
     return Steering(
         mode=levels.effective(host),
-        orders=tuple(o for o in open_orders(conn, host, now) if o.server in acting),
+        orders=tuple(o for o in open_orders(conn, host, now) if o.server in (returned if o.plan == PLAN else acting)),
         guards=tuple(msgspec.structs.replace(g, share=shares[g.server]) if g.server in shares else g for g in guards if g is not None),
         cards_wanted=any(row[6] != host for row in rows),
         acting=acting,
     )
+
+
+def _opted_out(levels: Levels, host: str, project: str, server: str) -> bool:
+    """By its owner, and no operator stopped us there."""
+    return levels.owner(project, server) is Mode.OBSERVE and levels.operators(host, project, server) is not Mode.OBSERVE
 
 
 def _memory_floor(decided: float | None, raised: float | None, until: float | None, now: float) -> float | None:

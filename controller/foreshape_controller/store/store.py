@@ -1,14 +1,19 @@
 """The store as a whole: opens the database, brings its schema up to date, and holds its parts."""
 
+import secrets
+from dataclasses import dataclass
 from typing import Self
 
 from sqlalchemy import select
 
 from foreshape_controller.errors import ConfigError
+from foreshape_controller.model.choice import Terms
 from foreshape_controller.store.agents import Agents
 from foreshape_controller.store.anomalies import Anomalies
 from foreshape_controller.store.archive import Archive
+from foreshape_controller.store.audit import Audit
 from foreshape_controller.store.caps import Caps
+from foreshape_controller.store.choices import Choices
 from foreshape_controller.store.cloud_servers import CloudServers
 from foreshape_controller.store.decided import Decided
 from foreshape_controller.store.engine import Database
@@ -16,12 +21,14 @@ from foreshape_controller.store.events import Events
 from foreshape_controller.store.forecasts import Forecasts
 from foreshape_controller.store.groups import GroupStore
 from foreshape_controller.store.halts import Halts
+from foreshape_controller.store.headcount import Headcount
 from foreshape_controller.store.headroom import Headroom
 from foreshape_controller.store.history import HistoryStore
 from foreshape_controller.store.inventory import Inventory
 from foreshape_controller.store.journal import Journal
 from foreshape_controller.store.levers import Levers
 from foreshape_controller.store.marks import Marks
+from foreshape_controller.store.metering import Metering
 from foreshape_controller.store.migrate import upgrade
 from foreshape_controller.store.migrating import Migrating
 from foreshape_controller.store.modes import Modes
@@ -32,9 +39,11 @@ from foreshape_controller.store.pools import Pools
 from foreshape_controller.store.profiles import Profiles
 from foreshape_controller.store.recent import Recent
 from foreshape_controller.store.reclaims import Reclaims
+from foreshape_controller.store.replies import Replies
+from foreshape_controller.store.requests import Requests
 from foreshape_controller.store.reservations import Reservations
 from foreshape_controller.store.sales import Sales
-from foreshape_controller.store.schema import meta
+from foreshape_controller.store.schema import meta, rate_cards
 from foreshape_controller.store.shares import Shares
 from foreshape_controller.store.spending import Spending
 from foreshape_controller.store.tier_factors import TierFactors
@@ -42,14 +51,36 @@ from foreshape_controller.store.transfers import Transfers
 from foreshape_wire.order import Mode
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a second process has to know to work like the first."""
+
+    step_s: int
+    default_mode: Mode
+    synchronous: str
+    busy_s: float
+    clock_skew_s: float
+    raised_floor_s: float
+    controller: str
+    terms: Terms
+    """What operators allow tenants."""
+    in_cloud: bool
+    """A cloud is configured: nothing may be changed on a server that is not known there."""
+
+
 class Store:
     """The parts of the controller's memory; each method is a transaction of its own, safe from any thread."""
 
     def __init__(  # noqa: PLR0915  one part a line
-        self, db: Database, step_s: int, default_mode: Mode, clock_skew_s: float, raised_floor_s: float = 86400.0
+        self, db: Database, step_s: int, default_mode: Mode, clock_skew_s: float, raised_floor_s: float = 86400.0, controller: str = ""
     ) -> None:
         self.db = db
+        self.controller = controller
+        """Names this controller's things among those of others in the same cloud."""
+        self.bus = db.bus
         self.modes = Modes(db, default_mode)
+        self.choices = Choices(db)
+        self.replies = Replies(db)
         self.inventory = Inventory(db, self.modes)
         self.journal = Journal(db, step_s, raised_floor_s)
         self.history = HistoryStore(db, self.inventory, self.journal, step_s, clock_skew_s=clock_skew_s)
@@ -61,7 +92,9 @@ class Store:
         self.caps = Caps(db)
         self.archive = Archive(db)
         self.headroom = Headroom(db)
+        self.headcount = Headcount(db)
         self.anomalies = Anomalies(db)
+        self.audit = Audit(db)
         self.profiles = Profiles(db)
         self.reclaims = Reclaims(db)
         self.notices = Notices(db)
@@ -80,6 +113,9 @@ class Store:
         self.pools = Pools(db)
         self.migrating = Migrating(db)
         self.reservations = Reservations(db)
+        self.requests = Requests(db)
+        self.metering = Metering(db)
+        self.rate_cards = Policies(db, rate_cards)
 
     @classmethod
     def open(  # noqa: PLR0913  each is one option of the file
@@ -100,7 +136,15 @@ class Store:
         db = Database(url, synchronous=synchronous, busy_s=busy_s)
         upgrade(db)
         _keep_step(db, step_s)
-        return cls(db, step_s, default_mode, clock_skew_s, raised_floor_s)
+        return cls(db, step_s, default_mode, clock_skew_s, raised_floor_s, _name(db))
+
+    @classmethod
+    def beside(cls, url: str, settings: "Beside") -> Self:
+        """The same database from a second process of this controller, after the first has opened it: nothing is migrated."""
+        db = Database(url, synchronous=settings.synchronous, busy_s=settings.busy_s)
+        made = cls(db, settings.step_s, settings.default_mode, settings.clock_skew_s, settings.raised_floor_s, settings.controller)
+        made.modes.terms, made.inventory.in_cloud = settings.terms, settings.in_cloud
+        return made
 
     @classmethod
     def read_only(cls, url: str, *, step_s: int = 300) -> Self:
@@ -118,6 +162,16 @@ class Store:
     def close(self) -> None:
         """Close all connections; what was acknowledged is on disk already."""
         self.db.close()
+
+
+def _name(db: Database) -> str:
+    """Kept with the database: several controllers on one share it, a new database is another controller, a copy is the same."""
+    with db.write() as conn:
+        name = conn.execute(select(meta.c.value).where(meta.c.name == "controller")).scalar()
+        if name is None:
+            name = secrets.token_hex(4)
+            conn.execute(meta.insert(), {"name": "controller", "value": name})
+    return str(name)
 
 
 def _keep_step(db: Database, step_s: int) -> None:

@@ -28,6 +28,10 @@ class TierFactors:
             self._known = known = MappingProxyType(found)
         return known
 
+    def forget(self) -> None:
+        """Read again: another process saves."""
+        self._known = None
+
     def save(self, factors: Mapping[tuple[str, str], Factors]) -> None:
         """Replace the factors of these."""
         rows = [(tier, resource, f.headroom, f.hold, f.at, f.reason) for (tier, resource), f in factors.items()]

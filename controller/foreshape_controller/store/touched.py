@@ -15,6 +15,8 @@ class Since(NamedTuple):
     """Starts of bins that were open when they were written."""
     series: frozenset[int]
     """Numbers of series that were told something about older bins: a backlog."""
+    more: bool = False
+    """Something else was written, and nobody knows what."""
 
 
 class Touched:
@@ -25,6 +27,7 @@ class Touched:
         self._mark = 0
         self._bins: dict[int, int] = {}
         self._late: dict[int, int] = {}
+        self._missed = 0
 
     @property
     def mark(self) -> int:
@@ -43,8 +46,15 @@ class Touched:
             if len(self._bins) > MOST_BINS:
                 self._bins = dict(sorted(self._bins.items())[-MOST_BINS // 2 :])
 
+    def missed(self) -> None:
+        """Something may have been written that was not noted."""
+        with self._lock:
+            self._mark += 1
+            self._missed = self._mark
+
     def since(self, mark: int) -> Since:
         """What was noted after the mark."""
         with self._lock:
             bins = frozenset(b for b, at in self._bins.items() if at > mark)
-            return Since(bins, frozenset(s for s, at in self._late.items() if at > mark))
+            series = frozenset(s for s, at in self._late.items() if at > mark)
+            return Since(bins, series, self._missed > mark)

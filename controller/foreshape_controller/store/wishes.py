@@ -50,6 +50,19 @@ class Slot:
         return Slot(tuple(cpu), np.array(list(cpu.values())), np.array([memory[s] for s in cpu]))
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A slot made ready beside the transaction that writes it."""
+
+    at: float
+    kind: str
+    new: Slot
+    old: bytes | None
+    """What the row was folded with."""
+    data: bytes
+    """The row; empty: none was made."""
+
+
 class Wishes:
     """``fold`` inside the transactions of plans and reports, ``largest`` for the next plan."""
 
@@ -61,15 +74,30 @@ class Wishes:
         """Slots of plans that are over: nobody writes to them any more."""
         self._begun: float | None = None
 
+    def prepare(self, at: float, kind: str, new: Slot) -> "Prepared":
+        """What ``fold`` would write now: for tens of thousands of servers that takes longer than others should wait for the writer."""
+        slot = self._slot(at)
+        with self._db.read() as conn:
+            old = _data(conn, slot, kind)
+        return Prepared(at, kind, new, old, _folded(old, new))
+
     def fold(self, conn: Connection, at: float, kind: str, new: Slot) -> None:
         """Note what was wanted at an instant."""
-        if not new.servers:
+        self.fold_prepared(conn, Prepared(at, kind, new, None, b""))
+
+    def fold_prepared(self, conn: Connection, ready: "Prepared") -> None:
+        """The same, of what was made ready; made anew where somebody else wrote meanwhile."""
+        if not ready.new.servers:
             return
-        slot = int(at // self._slot_s) * self._slot_s
-        old = conn.execute(select(wishes.c.data).where(wishes.c.slot == slot, wishes.c.kind == kind)).scalar()
-        self._put.run(conn, [(slot, kind, pack(unpack(old).folded(new) if old is not None else new))])
-        if kind == PLANNED:
+        slot = self._slot(ready.at)
+        old = _data(conn, slot, ready.kind)
+        data = ready.data if ready.data and old == ready.old else _folded(old, ready.new)
+        self._put.run(conn, [(slot, ready.kind, data)])
+        if ready.kind == PLANNED:
             self._settled.pop(slot, None)
+
+    def _slot(self, at: float) -> int:
+        return int(at // self._slot_s) * self._slot_s
 
     def largest(self, resource: str, since: float) -> dict[str, float]:
         """The largest wish of each server since then. Exact to one slot, on the safe side."""
@@ -110,6 +138,17 @@ class Wishes:
                 yield float(slot), kind, found
         self._settled = fresh
         yield from ((float(slot), PLANNED, fresh[slot]) for slot in over)
+
+
+def _data(conn: Connection, slot: int, kind: str) -> bytes | None:
+    found: bytes | None = conn.execute(select(wishes.c.data).where(wishes.c.slot == slot, wishes.c.kind == kind)).scalar()
+    return found
+
+
+def _folded(old: bytes | None, new: Slot) -> bytes:
+    if not new.servers:
+        return b""
+    return pack(unpack(old).folded(new) if old is not None else new)
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
