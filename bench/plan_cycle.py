@@ -174,15 +174,15 @@ def card(vm: Vm) -> DomainCard:
 # -- what was before ----------------------------------------------------------------------------------------------------
 
 
-def fill(store: Store, vms: Sequence[Vm]) -> None:
-    """Two days of CPU and memory in day chunks, and the bins that are not packed yet, in the store's own formats."""
+def fill(store: Store, vms: Sequence[Vm], now: float = NOW, days: int = 1) -> None:
+    """Whole days of CPU and memory before today's, in day chunks, and the bins that are not packed yet, in the store's own formats."""
     numbers = _numbers(store)
     with store.db.write() as conn:
         for first in range(0, len(vms), 2000):
-            rows = [row for vm in vms[first : first + 2000] for row in _chunk_rows(vm, numbers[vm.id])]
+            rows = [row for vm in vms[first : first + 2000] for row in _chunk_rows(vm, numbers[vm.id], int(now), days)]
             store.history._put_chunk.run(conn, rows)
     for b in range(1, OPEN_BINS + 1):
-        at = int(NOW) - b * STEP_S
+        at = int(now) // STEP_S * STEP_S - b * STEP_S
         with store.db.write() as conn:
             store.history._fold.run(conn, [_bin_row(vm, numbers[vm.id], at) for vm in vms])
     _age(store)
@@ -209,12 +209,13 @@ def _bin_row(vm: Vm, number: int, at: int) -> tuple[object, ...]:
     return tuple(row)
 
 
-def _chunk_rows(vm: Vm, number: int) -> Iterator[tuple[object, ...]]:
-    today, kind = int(NOW) // 86400, int(vm.id[:6], 16) % POOL
-    until = (int(NOW) % 86400) // STEP_S - OPEN_BINS
+def _chunk_rows(vm: Vm, number: int, now: int, days: int) -> Iterator[tuple[object, ...]]:
+    today, kind = now // 86400, int(vm.id[:6], 16) % POOL
+    until = max(0, (now % 86400) // STEP_S - OPEN_BINS)
     level = f"{vm.cores:.0f}"
     for part in ("cpu", "memory"):
-        yield (number, part, today - 1, _day(part, level, kind, BINS_PER_DAY))
+        for day in range(days):
+            yield (number, part, today - 1 - day, _day(part, level, (kind + day) % POOL, BINS_PER_DAY))
         yield (number, part, today, _day(part, level, kind, until))
 
 
