@@ -13,13 +13,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SOURCES := pyproject.toml constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo lab cloud test test-fast lint format bench venv packages clean
+.PHONY: help demo lab cloud test test-fast lint format bench reference venv packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo ## the whole product on SIMULATED hypervisors, about a minute; no root, no libvirt
-	@$(BIN)/foreshape demo
+demo: $(VENV)/.demo ## the whole product on SIMULATED hypervisors, about a minute; SERVE=1: then its dashboard until Ctrl-C; no root, no libvirt
+	@$(BIN)/foreshape demo $(if $(SERVE),--serve)
 
 lab: ## real hypervisors and real guests for three minutes; needs root
 	@devstack/packages.sh --require build lab
@@ -31,8 +31,8 @@ cloud: ## a real OpenStack until Ctrl-C; REAL=1: with real hypervisors and the p
 	@$(MAKE) $(VENV)/.dev
 	@$(BIN)/python -W ignore devstack/cloud/run.py $(if $(CHECK),check,up) $(if $(REAL),--real)
 
-test: packages $(VENV)/.dev ## lint and every tier of tests; a tier that cannot run here is named
-	@$(BIN)/python tests/run.py
+test: packages $(VENV)/.dev ## lint and every tier of tests; a tier that cannot run here is named; LONG=1: also the longest files
+	@LONG=$(LONG) $(BIN)/python tests/run.py
 
 test-fast: $(VENV)/.dev ## unit and contract tests only
 	@$(PYTEST) -q tests/unit tests/contract
@@ -52,6 +52,9 @@ format: $(VENV)/.dev ## ruff's layout, in place
 bench: $(VENV)/.dev ## every benchmark: a ratio against a peer or a limit measured in the same run
 	@for f in bench/[a-z]*.py; do echo "== $$f"; $(BIN)/python "$$f" || exit 1; done
 
+reference: $(VENV)/.dev ## docs/api.md, from the API's own description
+	@PYTHONPATH=tests/support $(BIN)/python tests/support/reference_support.py
+
 packages: ## Debian packages of the real bed: installed when root, named when not
 	@devstack/packages.sh
 
@@ -67,7 +70,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(SOURCES) | $(VENV)/bin/python
 	@echo "venv: installing foreshape[demo] into $(VENV) (a minute the first time)"
-	@$(PIP) install -c constraints.txt -e '.[demo]'
+	@$(PIP) install --no-compile -c constraints.txt -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: $(SOURCES) | $(VENV)/bin/python

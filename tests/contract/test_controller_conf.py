@@ -57,6 +57,7 @@ def test_values_are_taken(tmp_path):
     ("text", "says"),
     [
         ("[store]\nurll = x\n", "unknown option 'urll' in [store]: did you mean 'url'?"),
+        ("[safety]\nbreaker_window_s = 300\n", "breaker_window_s = 300 is shorter than an order may take to fail"),
         ("[stor]\nurl = x\n", "unknown section [stor]: did you mean 'store'?"),
         ("[zzz]\n", "unknown section [zzz]"),
         ("[DEFAULT]\ndebug = true\n", "unknown section [DEFAULT]"),

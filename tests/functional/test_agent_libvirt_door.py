@@ -89,12 +89,21 @@ class Scripted:
     def __init__(self, told: dict[str, int] | None = None) -> None:
         self.calls: list[tuple[str, object, object, int]] = []
         self.told = told
+        self.state = {"state.state": 1, "state.reason": 1, "balloon.rss": 1024}
+        self.completed: dict[str, int] = {}
+        """Statistics of its last job that ended."""
+
+    def getAllDomainStats(self, _groups: int, _flags: int) -> list[tuple["Scripted", dict[str, int]]]:
+        return [(self, self.state)]
+
+    def UUIDString(self) -> str:
+        return SERVER
 
     def lookupByUUIDString(self, _uuid: str) -> "Scripted":
         return self
 
     def domainListGetStats(self, _domains: object, _groups: int, _flags: int) -> list[tuple["Scripted", dict[str, int]]]:
-        return [(self, {"state.state": 1, "state.reason": 1, "balloon.rss": 1024})]
+        return [(self, self.state)]
 
     def ID(self) -> int:
         return 1
@@ -111,8 +120,8 @@ class Scripted:
     def schedulerParametersFlags(self, _flags: int) -> dict[str, int]:
         return {}
 
-    def jobStats(self) -> dict[str, int]:
-        return {}
+    def jobStats(self, flags: int = 0) -> dict[str, int]:
+        return self.completed if flags & libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED else {}
 
     def setInterfaceParameters(self, device: str, words: dict[str, int], flags: int) -> None:
         self.calls.append(("setInterfaceParameters", device, words, flags))
@@ -151,3 +160,55 @@ def test_a_disk_limit_that_qemu_does_not_have_is_no_limit(scripted: tuple[Libvir
     conn.told = {"total_iops_sec": 7, "read_iops_sec": 0, "write_iops_sec": 0}
     with pytest.raises(LeverRejected, match=r"QEMU says .*7"):
         door.set_disk_limit(SERVER, DeviceLimit(device="vda", resource="disk_iops", total=100))
+
+
+# -- how long a migration stopped its guest -------------------------------------------------------------------
+
+CAME_IN = {"type": libvirt.VIR_DOMAIN_JOB_COMPLETED, "operation": libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, "downtime": 84}
+COMING_IN = {"state.state": 3, "state.reason": 2}
+
+
+def stopped(door: LibvirtHypervisor) -> float | None:
+    (reading,) = door.read_domains()
+    return reading.stopped_s
+
+
+def test_what_a_migration_stopped_a_guest_for_is_told_by_the_target_once_it_runs(scripted: tuple[LibvirtHypervisor, Scripted]) -> None:
+    door, conn = scripted
+    running, conn.state, conn.completed = conn.state, COMING_IN, {}
+    assert stopped(door) is None, "it is only coming in"
+    conn.state, conn.completed = running, CAME_IN
+    assert stopped(door) == 0.084
+    conn.completed = {}  # a later job took its place
+    assert stopped(door) == 0.084, "asked once, and kept as long as it runs"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},
+        {"type": 0},
+        CAME_IN | {"operation": libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT},
+        CAME_IN | {"type": libvirt.VIR_DOMAIN_JOB_FAILED},
+        {k: v for k, v in CAME_IN.items() if k != "downtime"},
+        CAME_IN | {"downtime": -1},
+        CAME_IN | {"downtime": 10**12},
+    ],
+)
+def test_what_is_no_measured_stop_is_none(scripted: tuple[LibvirtHypervisor, Scripted], other: dict[str, int]) -> None:
+    door, conn = scripted
+    conn.completed = other
+    assert stopped(door) is None
+
+
+def test_a_libvirt_that_does_not_know_completed_jobs_is_read_all_the_same(scripted: tuple[LibvirtHypervisor, Scripted]) -> None:
+    door, conn = scripted
+
+    def refuses(flags: int = 0) -> dict[str, int]:
+        if flags:
+            raise libvirt.libvirtError("unsupported flags")
+        return {}
+
+    conn.jobStats = refuses  # type: ignore[method-assign]
+    (reading,) = door.read_domains()
+    assert (reading.stopped_s, reading.state) == (None, DomainState.RUNNING)

@@ -24,7 +24,7 @@ from foreshape_wire.codec import encode
 from foreshape_wire.order import Mode
 from store_support import T0, card, report, sample, settings
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.engines]
 
 NOW = START + 86400.0
 HOUR = 3600

@@ -186,6 +186,9 @@ READS = [
     ("/v1/forecasts/segment%3Aweb", answers.SeriesForecastAnswer),
     ("/v1/segments", list[answers.SegmentAnswer]),
     ("/v1/segments/report", answers.SegmentReportAnswer),
+    ("/v1/segments/web", answers.SegmentAnswer),
+    ("/v1/agents", list[answers.AgentAnswer]),
+    ("/v1/agents/hv1", answers.AgentAnswer),
     ("/v1/servers/web-1/why", answers.WhyAnswer),
     ("/v1/plan", answers.PlanAnswer),
     ("/v1/plan?changes=true", answers.PlanAnswer),
@@ -269,7 +272,7 @@ def test_why_still_answers_for_a_server_that_is_gone(client, admin, agent, progr
     client.post("/v1/reports", content=encode(report(2, T0 + 20, [])), headers=agent)
     program.store.journal.record(plan(T0 + 15, decision(T0 + 15)), [])
     view = program.store.inventory.view
-    monkeypatch.setattr(program.store.inventory, "view", lambda now: view(now + 3600))
+    monkeypatch.setattr(program.store.inventory, "view", lambda now, *rest: view(now + 3600, *rest))
     problem(client.get("/v1/servers/web-1", headers=admin), 404, "not_found")
     assert len(client.get("/v1/servers/web-1/why", headers=admin).json()["decisions"]) == 1
 
@@ -317,7 +320,7 @@ def test_what_makes_no_sense_is_a_problem_with_words(client, admin, asked, statu
 
 
 def test_a_fault_of_ours_shows_an_id_and_no_more(client, admin, program, monkeypatch, capsys):
-    def fail(_):
+    def fail(*_):
         raise ZeroDivisionError("a secret detail")
 
     monkeypatch.setattr(program.store.inventory, "view", fail)
@@ -333,7 +336,7 @@ def test_a_fault_of_ours_shows_an_id_and_no_more(client, admin, program, monkeyp
 
 def test_health_and_readiness_need_no_token(client, program, monkeypatch):
     assert client.get("/healthz").json() == {"status": "alive"}
-    assert client.get("/readyz").json() == {"status": "ready"}
+    assert client.get("/readyz").json() == {"status": "ready", "store": "ok", "reports": "ok", "late": []}
 
     def refuse():
         raise Unavailable("the disk is gone")

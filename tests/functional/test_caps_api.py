@@ -250,7 +250,7 @@ def test_owners_are_told_once_each_when_a_cap_is_set_and_when_it_is_lifted(world
     (cap,) = made(client, scope="host:hv1", amounts={"disk_iops": 100})
     (told,) = world.program.store.notices.list("p1")
     assert (told.kind, told.server, told.cause) == ("cap", "", cap.id)
-    assert told.text == "at most 100 requests/s of disk_iops for each server of host:hv1 until 2026-01-05 01:01 UTC: it runs away"
+    assert told.text == "at most 100 requests/s of disk_iops for each of your servers on one host until 2026-01-05 01:01 UTC: it runs away"
     assert len(world.program.store.notices.list()) == 2  # p1 and p2
     for _ in range(2):  # the second time changes nothing
         client.delete(f"/v1/caps/{cap.id}", params={"reason": "agreed"})
@@ -363,8 +363,8 @@ def test_the_operators_walk_set_list_show_lift(command):
         (SET[:3] + SET[5:], "name at least one"),
         (SET[:5] + SET[7:], "--for"),
         (SET[:7], "--reason"),
-        ((*SET[:4], "NaN", *SET[5:]), "is not an amount"),
-        ((*SET[:4], "many", *SET[5:]), "is not an amount"),
+        ((*SET[:4], "NaN", *SET[5:]), "write a number from 0"),
+        ((*SET[:4], "many", *SET[5:]), "write a number from 0"),
         ((*SET[:4], "-3", *SET[5:]), "-3"),
         ((*SET[:6], "soon", *SET[7:]), "is not a duration"),
         ((*SET[:6], "40d", *SET[7:]), "at most 30 days"),

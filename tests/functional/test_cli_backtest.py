@@ -233,7 +233,7 @@ def test_training_where_something_is_refuses_before_it_begins(trace: Path, tmp_p
         (("--until", 1000), 1, "nothing of it lies before --until 1000"),
         (("--until", START + DAY, "--until", START + DAY), 2, "2 times --until for 1 traces"),
         (("--except-vms", "*"), 1, "leaves no VM to train on"),
-        (("--cpu-minutes", "0"), 2, "no number above 0"),
+        (("--cpu-minutes", "0"), 2, "write a number above 0"),
         (("--encoder", "gru"), 2, "invalid choice"),
     ],
     ids=lambda x: " ".join(map(str, x)) if isinstance(x, tuple) else "",

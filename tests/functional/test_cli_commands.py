@@ -300,6 +300,15 @@ def test_starting_up_imports_neither_http_client_nor_numpy():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("name", ["vm-1", "host:hv1"])
+def test_a_forecast_is_asked_for_where_numpy_is_not_installed(name):
+    code = "import sys; from argparse import Namespace; sys.modules['numpy'] = None\n"
+    code += f"from foreshape_controller.cli.forecast import _path; print(_path(Namespace(server='{name}')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert name.partition(":")[2] in done.stdout
+
+
 def test_the_usual_address_and_token_file_are_the_controller_s_defaults():
 
     # the command must not import the configuration: that would cost it its start-up time

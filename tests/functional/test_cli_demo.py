@@ -1,11 +1,13 @@
 """``foreshape demo`` as a user starts it: a process of its own, without libvirt, saying SIMULATED from the first line to the last."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -52,16 +54,16 @@ def test_the_same_days_and_seed_tell_the_same_story(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "status", "said"),
     [
-        (("--trace", "/nowhere/trace.parquet"), "/nowhere/trace.parquet: no such file"),
-        (("--port", "99999"), "cannot listen on 127.0.0.1:99999"),
+        (("--trace", "/nowhere/trace.parquet"), 1, "/nowhere/trace.parquet: no such file"),
+        (("--port", "99999"), 2, "write a whole number from 0 to 65535"),
     ],
     ids=["trace", "port"],
 )
-def test_what_cannot_be_started_is_said_in_a_sentence(tmp_path, words, said):
+def test_what_cannot_be_started_is_said_in_a_sentence(tmp_path, words, status, said):
     done = demo(*SMALL, *words, tmp=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
@@ -85,12 +87,12 @@ def test_while_it_runs_the_operator_s_command_answers_from_another_process(tmp_p
     )
     try:
         assert process.stdout is not None
-        copied = next(line for line in process.stdout if line.strip().startswith("foreshape --url")).split()
+        copied = next(line for line in process.stdout if line.strip().startswith("export FORESHAPE_URL=")).split()[1:]
+        told = os.environ | dict(word.split("=", 1) for word in copied)
+        command = [sys.executable, "-m", "foreshape_controller.cli.main", "server", "list"]
         until = time.monotonic() + 30
         while True:
-            done = subprocess.run(
-                [sys.executable, "-m", "foreshape_controller.cli.main", *copied[1:]], capture_output=True, text=True, check=False
-            )
+            done = subprocess.run(command, env=told, capture_output=True, text=True, check=False)
             if (done.returncode == 0 and "running" in done.stdout) or time.monotonic() > until:
                 break
         assert done.returncode == 0, done.stderr
@@ -101,4 +103,25 @@ def test_while_it_runs_the_operator_s_command_answers_from_another_process(tmp_p
         rest = process.stdout.read() if process.stdout else ""
         assert process.wait(timeout=30) == 130
     assert "SIMULATED" in rest
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_served_it_offers_its_dashboard_with_a_link_that_logs_in_until_it_is_interrupted(tmp_path: Path):
+    env = os.environ | {"TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen([sys.executable, "-c", WITHOUT_LIBVIRT, *SMALL, "--serve"], stdout=subprocess.PIPE, text=True, env=env)
+    try:
+        assert process.stdout is not None
+        while not next(process.stdout).startswith("It goes on"):
+            pass
+        address, _, token = next(process.stdout).strip().partition("#token=")
+        with urlopen(address, timeout=30) as page:
+            assert b"js/main.js" in page.read()
+        said = Request(address.replace("/dashboard/index.html", "/v1/session"), method="POST", headers={"Authorization": f"Bearer {token}"})
+        with urlopen(said, timeout=30) as session:
+            assert session.status == 201
+    finally:
+        process.send_signal(signal.SIGINT)
+        if process.stdout:
+            process.stdout.read()
+        assert process.wait(timeout=30) == 0
     assert list(tmp_path.iterdir()) == []

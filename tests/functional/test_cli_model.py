@@ -147,7 +147,7 @@ def test_what_makes_no_sense_ends_with_a_sentence(ask, words, says):
 def test_a_number_of_days_that_is_none_is_a_usage_error(ask, days):
     code, _, err = ask("forecast", "accuracy", f"--days={days}")
     assert code == 2
-    assert "no number of days" in err
+    assert "write a number from 0.01, 3650 at most" in err
 
 
 # --- accuracy ---

@@ -89,10 +89,11 @@ def _the_page_holds(page: str, rows: list[dict[str, str]]) -> None:
 
 
 def test_hosts_that_are_short_hold_servers_back_and_say_whom(trace: Path, tmp_path: Path, capsys) -> None:
-    tiers = tmp_path / "tiers.yaml"
-    tiers.write_text("tiers: {standard: {price: {cpu_core: 0.5, memory_gib: 0.1}}}\n")
+    rates = tmp_path / "rates.yaml"
+    prices = "{cpu: {entitlement: 0.5}, memory: {entitlement: 0.1}}"
+    rates.write_text(f"currency: EUR\ncards: [{{valid_from: 2020-01-01, tiers: {{standard: {prices}}}}}]\n")
     report = tmp_path / "r.html"
-    words = ("--hosts", 1, "--host-cpus", 3, "--host-memory", 4096, "--tiers", tiers, "--report", report, "-f", "json")
+    words = ("--hosts", 1, "--host-cpus", 3, "--host-memory", 4096, "--rates", rates, "--report", report, "-f", "json")
     assert replayed(trace, *words, "--warm-up", "12h") == 0
     rows = json.loads(capsys.readouterr().out)
     assert {r["Saved"] for r in rows if r["Policy"] == "static flavor"} == {"0.00"}

@@ -1,7 +1,5 @@
 """The controller as a process: how it starts, refuses, stops, and what kill -9 costs (nothing that was acknowledged)."""
 
-import json
-import os
 import resource
 import signal
 import socket
@@ -10,87 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
+import psutil
 import pytest
 
+from controller_support import STARTS_WITHIN_S, Controller, until, written
 from foreshape_wire.codec import decode_desired, encode
 from store_support import card, decision, open_store, order, plan, report, sample
 
 pytestmark = pytest.mark.functional
-
-STARTS_WITHIN_S = 60.0
-BASE = {
-    "store": "url = sqlite:///{folder}/controller.db",
-    "api": "port = 0\nadmin_token_file = {folder}/admin-token",
-    "plan": "tiers_file =\ninterval_s = 3600",
-    "log": "format = json",
-}
-
-
-def written(folder: Path, **sections: str) -> Path:
-    """A configuration that keeps everything in one folder and takes any free port."""
-    parts = (f"[{name}]\n{BASE.get(name, '').format(folder=folder)}\n{sections.get(name, '')}\n" for name in BASE | sections)
-    path = folder / "controller.conf"
-    path.write_text("".join(parts))
-    return path
-
-
-@dataclass
-class Controller:
-    """One process, what it wrote, and where it listens."""
-
-    conf: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.log = self.conf.parent / f"log-{time.monotonic_ns()}"
-        command = [sys.executable, "-m", "foreshape_controller", "--config-file", str(self.conf)]
-        with self.log.open("wb") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **self.environment})
-
-    @property
-    def url(self) -> str:
-        return str(self.line("listening")["url"])
-
-    @property
-    def admin(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {(self.conf.parent / 'admin-token').read_text().strip()}"}
-
-    def line(self, event: str) -> dict[str, Any]:
-        """The first log line of an event, waited for."""
-
-        def found() -> dict[str, Any] | None:
-            if self.process.poll() is not None:
-                pytest.fail(f"it ended with {self.process.returncode}:\n{self.log.read_text()}")
-            lines = (json.loads(x) for x in self.log.read_text().splitlines() if x.startswith("{") and x.endswith("}"))
-            return next((x for x in lines if x.get("event") == event), None)
-
-        line: dict[str, Any] = until(found, STARTS_WITHIN_S)
-        return line
-
-    def end(self, how: signal.Signals) -> int:
-        self.process.send_signal(how)
-        return self.process.wait(30)
-
-    def enrol(self, host: str) -> dict[str, str]:
-        join = httpx.post(f"{self.url}/v1/agents/{host}/join", headers=self.admin).json()["join_token"]
-        token = httpx.post(f"{self.url}/v1/agents/enrol", json={"host": host, "join_token": join}).json()["token"]
-        return {"Authorization": f"Bearer {token}"}
-
-
-def until(ask: Callable[[], Any], within_s: float) -> Any:
-    """Ask until there is an answer; fails at the deadline."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if (answer := ask()) is not None:
-            return answer
-        time.sleep(0.05)
-    return pytest.fail(f"no answer within {within_s} s")
 
 
 @pytest.fixture
@@ -110,7 +38,7 @@ def start():
 
 def test_it_starts_answers_and_stops_in_order(tmp_path, start):
     c = start(written(tmp_path))
-    assert httpx.get(f"{c.url}/readyz").json() == {"status": "ready"}
+    assert httpx.get(f"{c.url}/readyz").json()["status"] == "ready"
     assert httpx.get(f"{c.url}/v1/hosts", headers=c.admin).json() == []
     assert (tmp_path / "admin-token").stat().st_mode & 0o777 == 0o600
     assert c.end(signal.SIGTERM) == 0
@@ -186,7 +114,7 @@ def test_https_works_out_of_the_box_with_the_certificate_it_made(tmp_path, start
     url = str(line["url"]).replace("0.0.0.0", "127.0.0.1")
     assert url.startswith("https://")
     trusted = ssl.create_default_context(cafile=str(tmp_path / "tls" / "ca.pem"))
-    assert httpx.get(f"{url}/readyz", verify=trusted).json() == {"status": "ready"}
+    assert httpx.get(f"{url}/readyz", verify=trusted).json()["status"] == "ready"
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         httpx.get(f"{url}/readyz")
     assert (tmp_path / "tls" / "key.pem").stat().st_mode & 0o777 == 0o600
@@ -218,7 +146,7 @@ class Sender(threading.Thread):
         self.sent = 0
 
     def run(self) -> None:
-        with httpx.Client(timeout=10) as http:
+        with httpx.Client(timeout=30) as http:
             while True:
                 self.sent += 1
                 try:
@@ -248,7 +176,7 @@ def test_kill_9_under_load_loses_nothing_that_was_acknowledged_and_counts_nothin
     last = {s.host: s.sent for s in senders}
 
     again = start(c.conf)
-    with httpx.Client(base_url=again.url) as http:
+    with httpx.Client(base_url=again.url, timeout=30) as http:
         for s in senders:
             # the agent repeats what was not acknowledged, and here also everything that was
             for n in range(1, last[s.host] + 1):
@@ -308,8 +236,9 @@ def test_50_mb_and_half_a_request_do_not_harm_the_next_one(tmp_path, start):
 def test_a_full_disk_answers_503_until_there_is_room_and_loses_nothing(tmp_path, start):
     c = start(written(tmp_path))
     token, now = c.enrol("hv1"), time.time() - 10_000
-    limits = (resource.RLIMIT_FSIZE, (2_000_000, -1))  # no file of this process may grow beyond 2 MB: as good as a full disk
-    resource.prlimit(c.process.pid, *limits)
+    processes = [c.process.pid, *(child.pid for child in psutil.Process(c.process.pid).children(recursive=True))]
+    for pid in processes:  # no file of theirs may grow beyond 2 MB: as good as a full disk
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (2_000_000, -1))
     fat = [sample(f"vm-{i}") for i in range(200)]
     with httpx.Client(base_url=c.url, headers=token, timeout=20) as http:
         for n in range(1, 200):
@@ -318,7 +247,8 @@ def test_a_full_disk_answers_503_until_there_is_room_and_loses_nothing(tmp_path,
                 break
         assert reply.status_code == 503, "200 reports of 200 servers fit into 2 MB?"
         assert "nothing was taken" in reply.json()["detail"]
-        resource.prlimit(c.process.pid, resource.RLIMIT_FSIZE, (-1, -1))
+        for pid in processes:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (-1, -1))
         assert http.post("/v1/reports", content=encode(report(n, now + 10 * n, fat))).status_code == 200
     c.end(signal.SIGTERM)
     store = open_store(tmp_path / "controller.db")

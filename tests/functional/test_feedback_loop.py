@@ -16,7 +16,7 @@ from foreshape_controller.model.mark import Factors, Mark
 from foreshape_controller.store.marks import MarkKey, added
 from store_support import DAY, T0, open_store, report, sample
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.usefixtures("every_line")]
 
 HALF = 1800
 RULE = FeedbackRule()

@@ -16,8 +16,9 @@ from foreshape_controller.loops import foresight as module
 from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.model.forecast import HEADS, NO_FORECAST
-from foreshape_controller.model.group import Member, kind_of
+from foreshape_controller.model.group import Member
 from foreshape_controller.model.history import BINS_PER_DAY
+from foreshape_controller.model.kinds import kind_of
 from foreshape_controller.model.server import ClusterView
 
 pytestmark = pytest.mark.functional

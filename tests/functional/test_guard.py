@@ -125,9 +125,40 @@ def test_orders_of_which_nobody_tells_count_when_their_time_is_over_and_not_befo
     for _ in range(3):
         cloud.order("vm-1")
         cloud.now += 60  # the next one supersedes it
-    cloud.tell()
+        cloud.tell()
     assert cloud.look(299 - 60) == {}, "the last of the three may still be carried out"
-    assert set(cloud.look(1)) == {"server:vm-1"}
+    cloud.now += 1
+    assert cloud.look() == {}, "and told with the next report"
+    cloud.now += 1
+    cloud.tell()
+    assert set(cloud.look()) == {"server:vm-1"}
+
+
+def test_orders_that_no_agent_saw_count_for_nothing(cloud):
+    """Plans come every two seconds here, and agents ask every ten: of five orders one is seen, and that one is carried out."""
+    for _ in range(5):
+        names = []
+        for _ in range(5):
+            cloud.now += 2
+            names.append(cloud.order("vm-1"))
+        told = outcome(names[-1], verdict=Verdict.APPLIED, server="vm-1", at=cloud.now)
+        cloud.tell([told])
+    cloud.now += 3600
+    cloud.tell()
+    cloud.now -= 2400  # within the window, and long after all of them ran out
+    assert cloud.look() == {}
+    ended = cloud.store.halts.ended(0.0, cloud.now)
+    assert [r.good for r in ended] == [True] * 5
+
+
+def test_a_silent_agents_orders_that_it_saw_count_two_minutes_after_their_end(cloud):
+    for _ in range(3):
+        cloud.order("vm-1")
+        cloud.now += 10
+        cloud.tell()
+    for waited in (0, 300 + 80):
+        assert not cloud.store.halts.ended(0.0, cloud.now + waited)
+    assert [r.good for r in cloud.store.halts.ended(0.0, cloud.now + 300 + 120)] == [False] * 3
 
 
 def test_after_its_time_a_halt_tries_one_order_and_a_good_one_ends_it(cloud):

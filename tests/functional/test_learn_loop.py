@@ -29,7 +29,7 @@ from foreshape_controller.store.models import BASELINE
 from learn_support import a_model, apprentice_command, deployment, flat, learning, load_scripted, told
 from store_support import DAY, T0, open_store
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.usefixtures("every_line")]
 
 HOUR = 3600.0
 THEN = int(T0 - 2 * DAY)

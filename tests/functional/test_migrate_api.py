@@ -12,6 +12,7 @@ import structlog
 
 from cli_support import Operator
 from cloud_emulator import Emulator, running
+from foreshape_controller.cli.migration import ALL_COLUMNS
 from foreshape_controller.cloud.call import Ways
 from foreshape_controller.cloud.patience import Patience
 from foreshape_controller.cloud.session import Access, connect
@@ -90,12 +91,14 @@ def test_a_drain_is_planned_reviewed_approved_carried_out_and_ended(world: World
     assert "--propose" in looked.out
     assert not world.program.store.migrating.proposals.waiting(), "a plan writes nothing"
     drain = told(ask("host", "drain", "node01", "--reason", "new memory", "--in", "2h", "-f", "json"))
-    assert (drain["state"], drain["left"], drain["until"]) == ("emptying", 2, world.at + 7200)
+    assert (drain["state"], drain["left"], drain["until"]) == ("proposed", 2, world.at + 7200)
     world.round()
     listed = told(ask("migration", "list", "-f", "json"))
     assert {(m["kind"], m["state"], m["goal"]) for m in listed} == {("proposal", "open", "drain")}
     assert world.emulator.nova.migrations == []
     assert len(told(ask("migration", "approve", "--all", "-f", "json"))) == 2
+    world.round()
+    assert {d["state"] for d in told(ask("host", "drains", "-f", "json"))} <= {"emptying", "empty"}
     until(world.settled, "both to arrive", 20.0)
     assert {s.host for s in world.emulator.nova.servers.values()} <= {"node02", "node03"}
     world.round(61.0)
@@ -116,8 +119,26 @@ def test_one_move_is_proposed_approved_and_shown_with_its_history(world: World, 
     table = ask("migration", "show", made["id"])
     assert "asks for room on node03" in table.out
     assert "Nova's word alone" in table.out, "there are no agents here"
+    assert shown["stopped_s"] is None
+    assert "not measured (predicted 0." in table.out
     assert "settled" in ask("migration", "list", "--all").out
     assert "Nobody is to be moved." in ask("migration", "list").out
+
+
+@pytest.mark.parametrize(
+    ("state", "measured", "told"),
+    [
+        ("open", None, "predicted 0.20 s"),
+        ("running", None, "predicted 0.20 s"),
+        ("settled", None, "not measured (predicted 0.20 s)"),
+        ("settled", 0.0484, "0.048 s (predicted 0.20 s)"),
+        ("settled", 0.0, "0.000 s (predicted 0.20 s)"),
+        ("compensated", None, "predicted 0.20 s"),
+    ],
+)
+def test_a_downtime_is_shown_as_measured_only_where_it_was(state: str, measured: float | None, told: str) -> None:
+    shown = dict(ALL_COLUMNS)["Downtime"]({"state": state, "downtime_s": 0.2, "stopped_s": measured})
+    assert shown == told
 
 
 def test_a_proposal_is_withdrawn_and_a_migration_that_is_over_is_not_cancelled(world: World, ask: Operator) -> None:

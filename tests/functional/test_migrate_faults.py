@@ -10,7 +10,7 @@ from foreshape_controller.errors import Invalid
 from foreshape_controller.loops.clouding import PLACING
 from foreshape_controller.model.migration import State
 from foreshape_wire.order import Mode
-from move_support import MoveWorld, moving
+from move_support import MoveWorld, moving, placed
 
 pytestmark = pytest.mark.functional
 
@@ -24,8 +24,11 @@ def world(tmp_path: Path) -> Iterator[MoveWorld]:
         yield made
 
 
-def placed(world: MoveWorld, host: str = "node01") -> str:
-    server = world.emulator.boot(host, vcpus=4, ram=4096)
+def under_way(world: MoveWorld) -> str:
+    """A server on its way to node02, which nothing but the test ends."""
+    server = placed(world)
+    world.emulator.nova.migration_s = 10_000.0
+    world.propose(server, "node02")
     world.round()
     return server
 
@@ -145,10 +148,7 @@ def test_a_host_that_goes_down_before_the_order_stops_it(world: MoveWorld, host:
 
 
 def test_a_source_that_dies_in_the_middle_keeps_it_in_progress_until_nova_says_more(world: MoveWorld) -> None:
-    server = placed(world)
-    world.emulator.nova.migration_s = 10_000.0
-    world.propose(server, "node02")
-    world.round()
+    server = under_way(world)
     world.emulator.nova.hosts["node01"].up = False
     world.silent.add("node01")
     for _ in range(5):
@@ -165,11 +165,46 @@ def test_a_source_that_dies_in_the_middle_keeps_it_in_progress_until_nova_says_m
     assert world.orders(server) == 1
 
 
+@pytest.mark.parametrize(
+    ("seen", "word"),
+    [
+        ("well", ""),
+        ("silent", "whether its guest still runs is not known; if that host is dead, 'openstack server evacuate"),
+        ("absent", "the agent there does not see its guest run: 'openstack server reboot --hard"),
+    ],
+)
+def test_what_nova_calls_active_after_a_failed_move_and_nobody_sees_run_is_said_to_be_so(world: MoveWorld, seen: str, word: str) -> None:
+    server, nova = under_way(world), world.emulator.nova
+    world.silent |= {"node01"} if seen == "silent" else set()
+    world.absent |= {server} if seen == "absent" else set()
+    world.round(40.0)
+    with world.emulator.lock:
+        nova._back(nova.migrations[-1], "error")
+        nova.servers[server].status = "ACTIVE"
+    for _ in range(20):
+        world.round()
+    (row,) = world.done()
+    assert row.migration.state is State.COMPENSATED
+    assert row.migration.said.startswith("Nova ended it: error")
+    assert word in row.migration.said
+    assert (";" in row.migration.said) == bool(word)
+
+
+def test_a_claim_that_nova_left_on_the_target_is_told_with_the_commands_that_put_it_right(world: MoveWorld) -> None:
+    server, nova = under_way(world), world.emulator.nova
+    with world.emulator.lock:
+        on_the_target = nova.placement.consumers[server]
+        nova._back(nova.migrations[-1], "error")
+        nova.placement.consumers[server] = on_the_target
+        nova.servers[server].status = "ACTIVE"
+    state, said = ended(world)
+    assert state is State.COMPENSATED
+    assert "Nova left its claim in Placement on node02" in said
+    assert f"heal_allocations --instance {server} --force" in said
+
+
 def test_a_record_that_a_dead_nova_compute_left_running_does_not_keep_the_lease_for_ever(world: MoveWorld) -> None:
-    server = placed(world)
-    world.emulator.nova.migration_s = 10_000.0
-    world.propose(server, "node02")
-    world.round()
+    server = under_way(world)
     with world.emulator.lock:
         world.emulator.nova.servers[server].status, world.emulator.nova.servers[server].task = "ACTIVE", None
     for _ in range(5):
@@ -234,6 +269,44 @@ def test_a_server_that_nova_left_in_error_is_repaired_once_its_agent_sees_it_run
     assert nova.servers[server].status == "ERROR", "nobody says that its guest runs"
     assert "no agent says that its guest runs" in row.waits
     world.silent.clear()
+    state, said = ended(world)
+    assert state is State.COMPENSATED
+    assert "reset-state to active" in said
+    assert nova.servers[server].status == "ACTIVE"
+
+
+@pytest.mark.parametrize("mode", [Mode.ACT, Mode.ADVISE])
+def test_a_server_that_nova_has_in_error_on_its_target_has_arrived_once_its_state_is_put_right(world: MoveWorld, mode: Mode) -> None:
+    """The target lost its libvirt at the last moment: the guest runs there, Nova calls server and migration an error."""
+    server, nova = under_way(world), world.emulator.nova
+    world.store.modes.set("cloud", mode, "a test", world.at)
+    with world.emulator.lock:
+        nova._arrive(nova.migrations[-1])
+        nova._set(nova.migrations[-1], "error")
+        nova.servers[server].status = "ERROR"
+    for _ in range(3):
+        world.round()
+    if mode is Mode.ADVISE:
+        (row,) = world.store.migrating.moves.open()
+        assert nova.servers[server].status == "ERROR"
+        assert f"openstack server set --state active {server}" in row.waits
+        nova.servers[server].status = "ACTIVE"  # as told
+    state, said = ended(world)
+    assert state is State.SETTLED
+    assert ("reset-state to active" in said) == (mode is Mode.ACT)
+    assert nova.servers[server].status == "ACTIVE"
+    assert world.orders(server) == 1 + (mode is Mode.ACT), "the order, and the repair"
+
+
+def test_an_error_that_nova_writes_after_the_failure_of_its_migration_is_repaired_too(world: MoveWorld) -> None:
+    """Seen with Nova 34: the record says failed while the server is still ACTIVE, and only then the server goes to ERROR."""
+    server, nova = under_way(world), world.emulator.nova
+    with world.emulator.lock:
+        nova._back(nova.migrations[-1], "failed")
+        nova.servers[server].status, nova.servers[server].task = "ACTIVE", None
+    world.round(3.0)
+    assert world.store.migrating.moves.open()[0].migration.state is State.FAILED
+    nova.servers[server].status = "ERROR"
     state, said = ended(world)
     assert state is State.COMPENSATED
     assert "reset-state to active" in said
@@ -379,3 +452,23 @@ def test_nothing_is_done_in_advise_without_a_word_and_nothing_at_all_in_observe(
         assert state is State.COMPENSATED
         assert "observe" in said
         assert world.orders() == 0
+
+
+def test_a_source_that_falls_silent_while_it_sends_is_named_until_it_speaks_again(world: MoveWorld) -> None:
+    server = placed(world)
+    world.emulator.nova.migration_s = 400.0
+    world.propose(server, "node02")
+    while not world.orders(server):
+        world.round()
+    world.silent.add("node01")
+    for _ in range(5):
+        world.round(20.0)
+    (row,) = world.store.migrating.moves.open()
+    assert row.waits.startswith("no word from the agent of node01 for")
+    assert "evacuated" in row.waits
+    told = [h.text for h in world.store.migrating.moves.history(row.id)]
+    assert sum("no word from the agent" in text for text in told) == 1, "told once, not with each look"
+    world.silent.clear()
+    world.round(20.0)
+    assert [r.waits for r in world.store.migrating.moves.open()] == [""]
+    assert ended(world, seconds=60.0)[0] is State.SETTLED

@@ -15,7 +15,7 @@ from reserve_support import Killed
 pytestmark = pytest.mark.functional
 
 PARTS = 6
-"""The points are shared out to so many tests, so that none takes long; at a desk a third of them is run."""
+"""The points are shared out to so many tests, so that none takes long; but in the long run one of them is run."""
 
 
 class Fate:
@@ -109,7 +109,7 @@ def test_a_whole_migration_has_many_points_to_die_at(tmp_path: Path) -> None:
     assert points(tmp_path) > 40
 
 
-@pytest.mark.parametrize("part", range(0, PARTS, 1 if LONG > 1000 else 3))
+@pytest.mark.parametrize("part", range(0, PARTS, 1 if LONG > 1000 else PARTS))
 def test_whoever_dies_anywhere_orders_once_and_leaves_nothing(tmp_path: Path, part: int) -> None:
     (tmp_path / "whole").mkdir()
     for deadly in range(1 + part, points(tmp_path / "whole") + 1, PARTS):

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -11,8 +12,11 @@ from foreshape_controller.errors import Invalid, NotFound
 from foreshape_controller.loops.guard import Guard, GuardTerms
 from foreshape_controller.loops.migrate import leased
 from foreshape_controller.model.brakes import Halt
+from foreshape_controller.model.forecast import HALF_HOURS, LEVELS, Forecast
+from foreshape_controller.model.group import group_series
 from foreshape_controller.model.migration import Migration, State
-from foreshape_controller.model.moving import DrainRequest, Goal, Moving
+from foreshape_controller.model.moving import Goal, Moving
+from foreshape_controller.model.moving_answers import DrainRequest
 from foreshape_wire.order import Mode, Origin
 from foreshape_wire.quantity import Cores
 from move_support import MoveWorld, moving
@@ -173,6 +177,7 @@ def test_a_host_is_drained_and_takes_nobody_until_it_is_undrained(world: MoveWor
     assert {r.migration.state for r in rows} == {State.SETTLED}
     assert {world.host_of(s) for s in mine} <= {"node02", "node03"}
     world.round(2.0)
+    world.round(20.0)  # the last one has arrived for both: its agents, and Nova
     (drain,) = world.store.migrating.drains.open()
     assert (drain.total, drain.empty_at is not None) == (5, True)
     with pytest.raises(Invalid, match="it is being drained: new memory"):
@@ -533,3 +538,124 @@ def test_what_a_migration_took_is_kept_beside_what_was_predicted_and_learnt_from
     factors = world.store.migrating.learnt.of("link")
     assert set(factors) == {"node01|node02", "*"}
     assert all(f > 1.0 for f in factors.values()), "it was slower than predicted"
+
+
+def test_what_the_targets_agent_measured_of_the_downtime_is_kept_told_and_learnt_from(world: MoveWorld) -> None:
+    (server,) = servers(world, 1, vcpus=4, ram=8192)
+    world.stops = {(server, "node02"): 0.008, (server, "node01"): 7.0}
+    name = world.propose(server, "node02")
+    (row,) = world.rounds(seconds=2.0)
+    assert (row.migration.state, row.stopped_s) == (State.SETTLED, 0.008)
+    assert 0.008 < row.downtime_s < 0.6
+    (told,) = [h.text for h in world.store.migrating.moves.history(name) if h.what == "measured"]
+    assert "stopped for 0.008 s, predicted 0." in told
+    learnt = world.store.migrating.learnt.of("downtime")
+    assert set(learnt) == {"node01|node02", "*"}
+    around = world.moves.gather(world.at)
+    assert around is not None
+    assert around.outlook(server, "node01", "node02").downtime_s < row.downtime_s, "the next one on this link is predicted shorter"
+
+
+@pytest.mark.parametrize(("late_s", "measured"), [(20.0, 0.008), (300.0, None)])
+def test_an_agent_that_tells_the_downtime_after_the_move_is_settled_is_still_heard(
+    world: MoveWorld, late_s: float, measured: float | None
+) -> None:
+    """Within two minutes, once, and also by a controller that was started anew meanwhile."""
+    (server,) = servers(world, 1, vcpus=4, ram=8192)
+    name = world.propose(server, "node02")
+    (row,) = world.rounds(seconds=2.0)
+    assert (row.migration.state, row.stopped_s) == (State.SETTLED, None)
+    world.round(late_s)
+    world.stops = {(server, "node02"): 0.008}
+    world.restart()
+    for _ in range(3):
+        world.round(2.0)
+    assert world.store.migrating.moves.find(name).stopped_s == measured
+    assert [h.what for h in world.store.migrating.moves.history(name)].count("measured") == (measured is not None)
+    assert bool(world.store.migrating.learnt.of("downtime")) == (measured is not None)
+    assert len(world.store.migrating.moves.open()) == 0
+
+
+def test_what_an_earlier_migration_stopped_it_for_is_not_taken_for_this_one(world: MoveWorld) -> None:
+    """Until the target's agent speaks of it, what is known of the server is what its old host's agent told."""
+    (server,) = servers(world, 1, vcpus=4, ram=8192)
+    world.stops = {(server, "node01"): 7.0}
+    world.propose(server, "node02")
+    (row,) = world.rounds(seconds=2.0)
+    assert (row.migration.state, row.stopped_s) == (State.SETTLED, None), "nobody measured it"
+    assert not world.store.migrating.learnt.of("downtime")
+
+
+# -- hosts whose history is short
+
+
+def foreseen(world: MoveWorld, host: str, source: str) -> None:
+    """A forecast says that the host may use all it has, and which link of the chain says so."""
+    for resource, has in (("cpu", 1e3), ("memory", 1e6)):
+        n = len(LEVELS)
+        fan = np.full(n, has, np.float32)
+        world.store.forecasts.save(
+            Forecast(
+                resource=resource,
+                series=(group_series("host", host),),
+                origin=int(world.at),
+                steps=np.broadcast_to(fan, (1, 6, n)),
+                half_hours=np.broadcast_to(fan, (1, HALF_HOURS, n)),
+                peak30m=fan[None],
+                peak24h=fan[None],
+                source=(source,),
+                reason=("",),
+                age_s=np.zeros(1),
+            )
+        )
+
+
+@pytest.mark.parametrize("source", ["entitlement", "fleet"])
+def test_a_host_without_history_is_judged_by_its_servers_not_by_all_that_it_could_use(world: MoveWorld, source: str) -> None:
+    """A new host, or every host of a new installation: "anything up to all it has" would let nothing move for three hours."""
+    (server,) = servers(world, 1)
+    foreseen(world, "node02", source)
+    world.round(11.0)
+    world.propose(server, "node02")
+    world.rounds()
+    assert world.host_of(server) == "node02"
+
+
+def test_a_host_whose_own_history_says_that_it_will_be_full_takes_nobody(world: MoveWorld) -> None:
+    (server,) = servers(world, 1)
+    foreseen(world, "node02", "baseline")
+    world.round(11.0)  # agents' word of then is old enough to be read again
+    with pytest.raises(Invalid, match="would exceed 90 % by forecast"):
+        world.propose(server, "node02")
+
+
+def test_a_server_needs_no_more_on_its_target_than_it_can_use_whatever_an_event_makes_of_its_demand(world: MoveWorld) -> None:
+    (server,) = servers(world, 1)
+    wanted(world, server, cores=1e3)
+    world.round(11.0)
+    around = world.moves.gather(world.at)
+    assert around is not None
+    ground = around.ground(around.pending(), resting=False)
+    assert ground.servers.peak[ground.servers.ids.index(server)].tolist() == [1.0, 512.0]
+    world.propose(server, "node02")
+    world.rounds()
+    assert world.host_of(server) == "node02"
+
+
+def wanted(world: MoveWorld, server: str, cores: float) -> None:
+    """A forecast from its own history says that it will want so much."""
+    fan = np.full(len(LEVELS), cores, np.float32)
+    world.store.forecasts.save(
+        Forecast(
+            resource="cpu",
+            series=(server,),
+            origin=int(world.at),
+            steps=np.broadcast_to(fan, (1, 6, fan.size)),
+            half_hours=np.broadcast_to(fan, (1, HALF_HOURS, fan.size)),
+            peak30m=fan[None],
+            peak24h=fan[None],
+            source=("own",),
+            reason=("",),
+            age_s=np.zeros(1),
+        )
+    )

@@ -13,7 +13,7 @@ from foreshape_controller.loops.foresight import Foresight, ForesightSettings
 from foreshape_controller.loops.plan import PlanLoop, Sources
 from foreshape_controller.model.server import ClusterView
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.usefixtures("every_line")]
 
 BINS = 600
 SEGMENTS = load_segments("segments: {web: [{name: 'web*'}], db: [{name: 'db*'}]}")

@@ -9,6 +9,7 @@ import icalendar
 import msgspec
 import pytest
 import yaml
+from litestar.testing import TestClient
 
 from cli_support import Operator
 from foreshape_controller.decide import heat
@@ -18,6 +19,7 @@ from foreshape_demo.serve import Serving
 from foreshape_wire.order import Mode
 from pool_support import World, world
 from store_support import settings
+from tenants_support import headers
 
 pytestmark = pytest.mark.functional
 
@@ -127,9 +129,11 @@ def test_in_advise_a_pool_is_shown_with_what_it_would_do(w: World, ask: Operator
         (("pool", "show", "nope"), "no pool"),
         (("pool", "claim", "nope", "--name", "x"), "no pool"),
         (("pool", "report", "nope"), "no pool"),
+        (("pool", "report", "web", "--days", "-1"), "write a number above 0, 365 at most"),
+        (("pool", "report", "web", "--days", "nan"), "write a number"),
         (("pool", "create", "a/b", "--image", "cirros", "--flavor", "m1.small"), "name"),
         (("pool", "create", "b", "--image", "cirros", "--flavor", "m1.small", "--most", "0"), "most"),
-        (("pool", "create", "b", "--image", "cirros", "--flavor", "m1.small", "--idle-cost", "nan"), "amount"),
+        (("pool", "create", "b", "--image", "cirros", "--flavor", "m1.small", "--idle-cost", "nan"), "write a number from 0"),
         (("pool", "create", "b", "--image", "nope", "--flavor", "m1.small"), "image"),
         (("pool", "create", "b", "--image", "cirros", "--flavor", "nope"), "flavor"),
         (("pool", "create", "b", "--image", "cirros", "--flavor", "m1.small", "--project", "another"), "project"),
@@ -170,3 +174,26 @@ def test_requests_that_wait_for_a_silent_cloud_leave_threads_for_a_stop(w: World
         assert (late.code, "4 requests wait for OpenStack already" in late.err) == (3, True)
         assert ask("stop", "--reason", "a test").code == 0
     assert "the mode there is observe" in ask("pool", "claim", "web", "--name", "shop").err, "seats are free again"
+
+
+def test_a_tenant_claims_from_his_own_pools_and_sees_neither_others_nor_hosts(w: World, ask: Operator) -> None:
+    project = made(ask)["pool"]["project"]
+    w.warm()
+    client = TestClient(w.program.app, raise_server_exceptions=False)
+    mine, other, reader = headers(project, "member", "reader"), headers("another", "member", "reader"), headers(project, "reader")
+    (listed,) = client.get("/v1/pools", headers=reader).json()
+    assert (listed["ready"], listed["shadows"], listed["decided"]) == (2, [], None)
+    assert client.get("/v1/pools", headers=other).json() == []
+    for wanted in ("web", listed["pool"]["id"]):
+        assert (
+            client.get(f"/v1/pools/{wanted}", headers=other).json()["detail"] == f"there is no pool {wanted!r}: see 'foreshape pool list'"
+        )
+        assert client.post(f"/v1/pools/{wanted}/claims", json={"name": "x"}, headers=other).status_code == 404
+    assert client.post("/v1/pools/web/claims", json={"name": "x"}, headers=reader).status_code == 403
+    assert client.get("/v1/pools/web/steps", headers=mine).status_code == 403
+    got = client.post("/v1/pools/web/claims", json={"name": "shop", "owner": "somebody else"}, headers=mine)
+    assert got.status_code == 201, got.text
+    assert got.json()["host"] not in ("node01", "node02")
+    assert "node0" not in got.text
+    (claimed,) = [s for s in w.store.pools.shadows(listed["pool"]["id"], alive=True) if s.server == got.json()["server"]]
+    assert claimed.owner == f"someone of {project}"

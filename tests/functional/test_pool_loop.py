@@ -46,6 +46,36 @@ def test_a_pool_is_filled_and_held_small_by_orders_of_plans(whole: World) -> Non
     assert {s.metadata[SHADOW_KEY] for s in w.servers()} == {s.id for s in w.ready()}
 
 
+def test_who_was_claimed_keeps_what_was_sold_for_a_day_whatever_it_used_while_it_waited(whole: World) -> None:
+    w = whole
+    w.pool(least=1, most=1)
+    w.warm(1)
+    w.until(lambda: w.size(w.ready()[0].server) == (0.1, 256.0), "a small one")
+    server = w.claim("shop").server
+    w.later(1.0, plan=False)
+    assert w.size(server) == (2.0, 2048.0)
+    for _ in range(50):  # longer than CPU is held after it was wanted, and short enough for orders to be heard
+        w.later(240.0)
+    assert w.size(server) == (2.0, 2048.0)
+
+
+def test_an_agent_holds_the_cpu_of_who_waits_and_no_more_once_it_is_claimed(whole: World) -> None:
+    w = whole
+    w.pool(least=1, most=1)
+    w.warm(1)
+    w.later()
+    waits = w.ready()[0].server
+
+    def held() -> list[tuple[str, float]]:
+        w.report()
+        guards = [g for reply in w.told.values() for g in reply.guards if g.server == waits]
+        return [(c.resource, c.amount) for g in guards for c in g.caps]
+
+    assert held() == [("cpu", 0.1)]
+    w.claim("shop")
+    assert held() == []
+
+
 def test_a_claim_takes_a_warm_one_grows_it_and_the_pool_refills(whole: World) -> None:
     w = whole
     w.pool()
@@ -323,12 +353,21 @@ def test_a_locked_one_is_not_deleted(w: World) -> None:
 
 
 def test_one_broken_pool_does_not_stop_another(w: World) -> None:
-    broken = w.pool(name="broken", networks=("no-such-network",))
+    lost = w.emulator.neutron.add_network()
+    broken = w.pool(name="broken", networks=(lost,))
+    del w.emulator.neutron.networks[lost]
     w.pool()
     w.warm()
     decided = w.store.pools.decided(broken.id)
     assert decided is not None
-    assert any("no-such-network" in s.why for s in w.store.pools.shadows(broken.id))
+    assert any(lost in s.why for s in w.store.pools.shadows(broken.id))
+
+
+@pytest.mark.parametrize("network", ["NOPE", "0f0f0f0f-0000-4000-8000-000000000001", "../ports"])
+def test_a_pool_on_a_network_that_is_not_there_is_refused(w: World, network: str) -> None:
+    with pytest.raises(Invalid, match=r"networks: .*openstack network list"):
+        w.pool(networks=(w.network, network))
+    assert not w.store.pools.all()
 
 
 # -- misses

@@ -2,12 +2,14 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 import structlog
 from litestar.testing import TestClient
 
 from cli_support import Operator
+from foreshape_controller.config_tenants import PricingSettings
 from foreshape_controller.main import build
 from foreshape_controller.model.cap import Cap
 from foreshape_controller.model.mark import Factors, Mark
@@ -66,6 +68,24 @@ def test_half_hours_add_up_and_older_ones_are_left_out(program, ask):
         half_hour(program, T0 + 1800 * i, violated=3)
     assert ask("/v1/tiers/report").json()["rows"][0]["bins"] == 4800
     assert ask("/v1/tiers/report", params={"since_s": 3600}).json()["rows"][0]["bins"] == 2400
+
+
+def test_the_rate_card_s_price_replaces_the_tier_s_own(tmp_path):
+    """What statements use counts everywhere; an example without a currency counts nowhere."""
+    (tmp_path / "tiers.yaml").write_text("tiers: {economy: {price: {cpu_core: 0.02, burst_cpu_core: 0.03}}}")
+    card = "cards: [{valid_from: 2020-01-01, tiers: {economy: {cpu: {entitlement: 0.05, burst: 0.07}}}}]"
+    for currency, sold in (("EUR", 2400 / 12 * 0.05), ("XXX", 2400 / 12 * 0.02)):
+        (tmp_path / currency).mkdir()
+        (tmp_path / "rates.yaml").write_text(f"currency: {currency}\n{card}\n")
+        files = settings(tmp_path / currency, tiers_file=str(tmp_path / "tiers.yaml"))
+        made = build(replace(files, pricing=PricingSettings(rates_file=str(tmp_path / "rates.yaml"))), clock=lambda: NOW)
+        half_hour(made)
+        with TestClient(made.app) as client:
+            client.headers["Authorization"] = f"Bearer {made.admin_token}"
+            assert client.get("/v1/tiers/report").json()["rows"][0]["price_sold"] == pytest.approx(sold)
+            assert client.get("/v1/tiers/economy").json()["price"]["burst_cpu_core"] == (0.07 if currency == "EUR" else 0.03)
+            assert client.get("/v1/tiers").json()["warnings"] != []
+        made.store.close()
 
 
 def test_a_tier_without_a_price_has_no_money(program, ask):

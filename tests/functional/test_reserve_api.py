@@ -46,7 +46,7 @@ class World:
         self.cloud.watch.run_once(self.at)
 
     def ours(self) -> int:
-        return sum(c.type == RESERVATION for c in self.emulator.placement.consumers.values())
+        return sum(c.type.startswith(RESERVATION) for c in self.emulator.placement.consumers.values())
 
 
 @pytest.fixture
@@ -110,6 +110,16 @@ def test_anywhere_in_a_zone_is_the_emptiest_host_that_fits(world: World, ask: Op
     world.emulator.nova.hosts["node01"].up = False
     world.cloud.watch.run_once(world.at)
     assert created(ask, "--anywhere-in", "east", *SMALL)["host"] == "node03"
+
+
+def test_anywhere_in_a_zone_of_one_host_is_that_host_or_says_that_there_is_no_other(world: World, ask: Operator) -> None:
+    world.emulator.add_host("far01", zone="far")
+    world.cloud.watch.run_once(world.at)
+    assert created(ask, "--anywhere-in", "far", *SMALL)["host"] == "far01"
+    much = ("--vcpus", 16, "--ram", 5, "--count", 5, "--for", "1h", "--reason", "r")
+    said = ask("reservation", "create", "--anywhere-in", "far", *much)
+    assert said.code != 0
+    assert "zone far has one host only, and it cannot take it: far01: " in " ".join(said.err.split())
 
 
 def test_a_flavor_says_how_much(world: World, ask: Operator) -> None:
@@ -202,12 +212,12 @@ def test_an_audit_tells_what_it_found_and_did(world: World, ask: Operator) -> No
     ("words", "says"),
     [
         (("--host", "node09", *SMALL), "Nova knows no host 'node09'"),
-        (("--anywhere-in", "north", *SMALL), "zone east, not north"),
+        (("--anywhere-in", "north", *SMALL), "no host is in zone 'north': hosts are in east, west"),
         (("--host", "node01", "--flavor", "huge", "--for", "1h", "--reason", "r"), "no flavor 'huge'"),
         (("--host", "node01", "--flavor", "m1.small", *SMALL), "not both"),
         (("--host", "node01", "--for", "1h", "--reason", "r"), "say how much"),
         (("--host", "node01", "--vcpus", 2, "--for", "1h", "--reason", "r"), "both vcpus and ram"),
-        (("--host", "node01", "--vcpus", 0, "--ram", 5, "--for", "1h", "--reason", "r"), "each an amount above 0"),
+        (("--host", "node01", "--vcpus", 0, "--ram", 5, "--for", "1h", "--reason", "r"), "write a whole number from 1"),
         (("--host", "node01", "--vcpus", 17, "--ram", 5, "--for", "1h", "--reason", "r"), "1 to 16 VCPU"),
         (("--host", "node01", "--vcpus", 16, "--ram", 5, "--count", 5, "--for", "1h", "--reason", "r"), "64 VCPU are free, 80 wanted"),
         (("--host", "node01", "--count", 0, *SMALL), "count"),

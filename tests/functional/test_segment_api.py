@@ -94,3 +94,14 @@ def test_a_time_that_is_none_is_refused(ask, since):
     assert code != 0
     assert "Traceback" not in err
     assert err
+
+
+def test_one_segment_is_shown_with_its_members(ask):
+    code, out, _ = ask("segment", "show", "web", "-f", "json")
+    assert code == 0
+    told = json.loads(out)
+    assert (told["name"], told["members"]) == ("web", ["vm-1"])
+    assert "vm-1" in ask("segment", "show", "web")[1]
+    code, _, err = ask("segment", "show", "wbe")
+    assert code == 1
+    assert "known are web, batch" in err

@@ -273,3 +273,41 @@ def test_headroom_is_told_of_hosts_whose_forecasts_are_known(bed):
     at, free = bed.sell.headroom()
     assert at == bed.now
     assert free == {"hv1": pytest.approx(0.75)}, "of its CPU; nine tenths of its memory are free"
+
+
+def lands(bed, ratio):
+    """A write takes effect, whosever it was."""
+    provider = bed.emulator.placement.providers[bed.provider]
+    provider.inventories[VCPU]["allocation_ratio"] = ratio
+    provider.generation += 1
+
+
+def test_a_write_that_arrives_after_it_was_given_up_is_ours_and_never_becomes_the_original(bed):
+    """It left us, no answer came, and at the next look it was not there yet; then Placement took it."""
+    bed.emulator.faults.append(Fault("placement PUT .*/inventories/", "drop", times=2))
+    bed.day(20.0)
+    bed.expects(20.0)
+    bed.sell._why_not = lambda _host: "nothing more is written in this test"
+    assert bed.look(0.1).state == WATCHED
+    lands(bed, 1.25)
+    bed.expects(20.0)
+    late = bed.look(0.1)
+    assert (late.state, late.ratio, late.original) == (MOVED, 1.25, 1.0)
+    bed.sell._why_not = lambda _host: ""
+    bed.sell.stop("", "enough", bed.now)
+    bed.look(0.1)
+    assert bed.ratio == 1.0
+
+
+def test_the_same_ratio_from_somebody_else_much_later_is_his(bed):
+    bed.emulator.faults.append(Fault("placement PUT .*/inventories/", "drop", times=2))
+    bed.day(20.0)
+    bed.expects(20.0)
+    bed.sell._why_not = lambda _host: "nothing more is written in this test"
+    bed.look(0.1)
+    for _ in range(3):
+        bed.expects(20.0)
+        bed.look(1.0)
+    lands(bed, 1.25)
+    bed.expects(20.0)
+    assert (bed.look(0.1).state, bed.cpu.original) == (WATCHED, 1.25)

@@ -5,7 +5,7 @@ import pytest
 from foreshape_controller.errors import EnrolRefused
 from store_support import DAY, T0, open_store
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.engines]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from foreshape_controller.store.archive import Key, Waiting, added, decode, enco
 from foreshape_controller.store.schema import archive
 from store_support import T0, open_store, report, sample
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.engines]
 
 ORIGIN = int(T0)
 FAN = np.linspace(0.5, 2.0, 13, dtype=np.float32)

@@ -132,4 +132,4 @@ def test_the_migrations_make_exactly_the_schema(tmp_path):
 def test_only_its_own_user_can_read_the_database(tmp_path):
     store = Store.open(f"sqlite:///{tmp_path}/c.db")
     store.history.append(report(1), T0 + 10)
-    assert {p.name: p.stat().st_mode & 0o077 for p in tmp_path.iterdir()} == {"c.db": 0, "c.db-wal": 0, "c.db-shm": 0}
+    assert {p.name: p.stat().st_mode & 0o077 for p in tmp_path.iterdir()} == {"c.db": 0, "c.db-wal": 0, "c.db-shm": 0, "c.db-turns": 0}

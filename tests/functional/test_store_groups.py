@@ -9,7 +9,7 @@ from foreshape_controller.loops.scene import Hooks
 from foreshape_controller.store.inventory import GONE_AFTER_S, HOST_GONE_AFTER_S
 from store_support import DAY, T0, card, open_store, report, sample
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.engines]
 
 STEP = 300
 LEFT = T0 + 10 * STEP + 10

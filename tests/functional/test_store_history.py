@@ -14,7 +14,7 @@ from foreshape_wire.reading import DomainState
 from foreshape_wire.sample import IoSample
 from store_support import DAY, T0, open_store, report, sample, settings
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.engines]
 
 
 @pytest.fixture
@@ -45,6 +45,7 @@ def test_a_new_epoch_counts_anew(store):
     assert store.history.append(report(1, T0 + 20, epoch="e2"), T0 + 20)
 
 
+@pytest.mark.engines("sqlite")  # a hundred databases
 @examples(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.permutations(range(1, 13)), st.lists(st.integers(1, 12), max_size=10), st.sets(st.integers(0, 21), max_size=3))
 def test_reports_in_any_order_with_replays_and_compactions_between_give_the_same_history(order, replays, compactions):

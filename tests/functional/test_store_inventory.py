@@ -10,7 +10,7 @@ from foreshape_wire.reading import DomainState
 from foreshape_wire.sample import Gap
 from store_support import DAY, T0, card, decision, open_store, outcome, plan, report, sample, size
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.engines]
 
 
 @pytest.fixture

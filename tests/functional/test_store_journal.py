@@ -16,7 +16,7 @@ from foreshape_wire.ids import HostName
 from foreshape_wire.order import Mode, Origin, Verdict
 from store_support import DAY, T0, card, decision, open_store, order, outcome, plan, report, sample, sizing
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.engines]
 
 HV1 = HostName("hv1")
 
@@ -44,11 +44,54 @@ def test_what_was_recorded_is_handed_out_until_it_is_over(store):
     assert store.journal.open_orders(HV1, T0 + 320) == ()  # its five minutes are over
     assert store.journal.expire(T0 + 319) == 0
     assert store.journal.expire(T0 + 320) == 1
+    assert statuses(store) == {"ord-1": "unseen"}  # its host has not reported since
+
+
+def asked(store, at):
+    """The host's agent reports, and is handed what is open."""
+    store.history.append(report(int(at), at, [sample(), sample("vm-2")]), at)
+
+
+def test_what_its_agent_saw_is_over_with_its_next_word_or_two_minutes_later(store):
+    record(store, T0 + 20, order(), order("ord-2", "vm-2"))
+    asked(store, T0 + 30)
+    assert store.journal.expire(T0 + 320) == 0
+    store.journal.settle([outcome(at=T0 + 319), outcome(resource="memory", at=T0 + 319)], T0 + 325, "hv1")  # done in time, told after it
+    assert statuses(store) == {"ord-1": "applied"}
+    assert store.journal.expire(T0 + 439) == 0
+    assert store.journal.expire(T0 + 440) == 1
+    assert statuses(store, "vm-2") == {"ord-2": "expired"}
+
+
+def test_what_was_done_while_the_controller_was_away_is_not_called_expired_before_its_agent_can_tell(store):
+    record(store, T0 + 20, order())
+    asked(store, T0 + 30)
+    back = T0 + DAY  # nobody looked meanwhile
+    assert store.journal.expire(back) == 0
+    assert store.halts.ended(T0, back) == ()
+    store.journal.settle([outcome(at=T0 + 40), outcome(resource="memory", at=T0 + 40)], back + 60, "hv1")
+    assert statuses(store) == {"ord-1": "applied"}
+    record(store, back, order("ord-2", "vm-2", at=back - 600))
+    assert store.journal.expire(back + 120) == 1
+
+
+def test_a_report_after_its_end_ends_it(store):
+    record(store, T0 + 20, order())
+    asked(store, T0 + 30)
+    asked(store, T0 + 321)
+    assert store.journal.expire(T0 + 321) == 1
     assert statuses(store) == {"ord-1": "expired"}
+
+
+def test_an_order_that_was_replaced_before_anybody_saw_it_is_unseen(store):
+    record(store, T0 + 20, order("ord-1"))
+    record(store, T0 + 22, order("ord-2", at=T0 + 22))
+    assert statuses(store) == {"ord-1": "unseen", "ord-2": "open"}
 
 
 def test_a_newer_order_for_the_server_supersedes_the_open_one(store):
     record(store, T0 + 20, order("ord-1"), order("ord-2", "vm-2"))
+    asked(store, T0 + 30)
     record(store, T0 + 80, order("ord-3", at=T0 + 80))
     assert statuses(store) == {"ord-1": "superseded", "ord-3": "open"}
     assert [o.order for o in store.journal.open_orders(HV1, T0 + 81)] == ["ord-2", "ord-3"]
@@ -151,7 +194,8 @@ def test_holds_are_forgotten_early_and_actions_late(store):
     hold = {"cpu": sizing("cpu", 1.0, 1.0)}
     store.journal.record(plan(T0, decision(T0, **hold), decision(T0, "vm-2")), [order(server="vm-2", at=T0)])
     store.journal.record(plan(T0 + DAY, decision(T0 + DAY, **hold)), [])
-    store.journal.expire(T0 + DAY)
+    for at in (T0, T0 + DAY):
+        store.journal.expire(at)
     store.journal.tidy(T0 + 2 * DAY, hold_s=3600.0, acting_s=30 * DAY)
     assert [d.at for d in store.journal.decisions("vm-1")] == [T0 + DAY]  # the newest plan stays whole
     assert [d.at for d in store.journal.decisions("vm-2")] == [T0]
@@ -173,6 +217,7 @@ moves = st.lists(
 )
 
 
+@pytest.mark.engines("sqlite")  # forty databases
 @settings(max_examples=40)
 @given(moves)
 def test_whatever_happens_a_server_has_one_open_order_at_most_and_closed_ones_stay_closed(told):
@@ -222,4 +267,4 @@ def test_a_plan_of_before_a_claim_takes_nothing_from_who_was_claimed_and_the_nex
     record(store, T0 + 20, order())
     assert statuses(store) == {"order-claim-1": "open"}
     record(store, T0 + 40, order("ord-2", at=T0 + 40))
-    assert statuses(store) == {"order-claim-1": "superseded", "ord-2": "open"}
+    assert statuses(store) == {"order-claim-1": "unseen", "ord-2": "open"}

@@ -10,7 +10,7 @@ from foreshape_wire.order import Origin, Verdict
 from foreshape_wire.reading import LeverName
 from store_support import T0, card, decision, open_store, order, outcome, plan, report, sample
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.engines]
 
 
 @pytest.fixture

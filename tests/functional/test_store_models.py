@@ -16,7 +16,7 @@ from foreshape_controller.store.models import BASELINE, Event, Lesson, Models
 from learn_support import a_model, load_scripted
 from store_support import T0
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.engines]
 
 
 @pytest.fixture

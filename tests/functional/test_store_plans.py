@@ -25,7 +25,7 @@ from foreshape_wire.ids import new_id
 from foreshape_wire.order import Mode, Origin
 from store_support import DAY, decision, open_store, outcome, plan, report, sample
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.engines]
 
 HOUR = 3600.0
 
@@ -165,6 +165,18 @@ def wish(**cores):
 def fold(store, at, kind=PLANNED, **cores):
     with store.db.write() as conn:
         store.journal._wishes.fold(conn, at, kind, wish(**cores))
+
+
+@pytest.mark.parametrize("before", [{}, {"a": 3.0}])
+def test_what_was_made_ready_and_overtaken_is_made_anew(store, before):
+    """Somebody else writes to the slot between the making and the writing: nobody's wish is lost."""
+    if before:
+        fold(store, NOW, **before)
+    ready = store.journal._wishes.prepare(NOW, PLANNED, wish(a=1.0, b=2.0))
+    fold(store, NOW, b=5.0, c=0.5)
+    with store.db.write() as conn:
+        store.journal._wishes.fold_prepared(conn, ready)
+    assert store.journal.recent_wanted("cpu", NOW) == {"a": before.get("a", 1.0), "b": 5.0, "c": 0.5}
 
 
 def test_the_largest_wish_of_a_slot_and_of_many_slots_stays(store):

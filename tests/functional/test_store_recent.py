@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from foreshape_controller.store.recent import SLICES, Recent
 from store_support import DAY, T0, open_store, report, sample
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.engines]
 
 STEP, BINS = 300, 12
 COLUMNS = ("mean", "max", "coverage", "censored")
@@ -124,6 +124,21 @@ def test_what_another_process_wrote_is_healed_a_slice_at_a_time(tmp_path):
     for _ in range(SLICES):
         it.recent.read("cpu", ("vm-0",), now, BINS)
     it.check(now, ("vm-0",))
+
+
+def test_where_something_was_missed_everything_is_read_again_at_once(tmp_path):
+    it, other = Told(), open_store(tmp_path / "c.db")
+    it.store.close()
+    it.store = open_store(tmp_path / "c.db")
+    it.recent = Recent(it.store.history)
+    now = T0 + 40_000.0
+    for _ in range(3):  # the slices are at others' turn
+        it.tell(0, now, now, servers=("vm-0", "vm-1"))
+        it.check(now, ("vm-0", "vm-1"))
+    other.history.append(report(1, now - 2000, [sample("vm-0", 1.9)], host="hv9"), now)
+    other.close()
+    it.store.history.touched.missed()
+    it.check(now, ("vm-0", "vm-1"))
 
 
 def test_an_empty_cloud_has_an_empty_copy():

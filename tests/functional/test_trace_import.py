@@ -242,7 +242,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(tmp_path: Path, out
     ("words", "said"),
     [
         (("--column", "cpu=x"), "--column cpu: not one of vm, t, cpu_cores"),
-        (("--scale", "cpu_cores=-1"), "no number above 0"),
+        (("--scale", "cpu_cores=-1"), "write a number above 0"),
         (("--column", "cpu_cores"), "OURS=THEIRS is wanted"),
         (("--wide", "cpu"), "--wide cpu: not one of"),
         (("--delimiter", "ab"), "one character is wanted"),

@@ -7,17 +7,11 @@ from collections.abc import Iterator
 import pytest
 from foreshape_cloudbed import Cloud
 
-from cloud_bed import CloudHands, a_cloud
+from cloud_bed import CloudHands
 from cloud_contract import CloudContract
 from pool_contract import PoolBed, PoolContract
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with a_cloud(computes=2) as cloud:
-        yield cloud
 
 
 @pytest.fixture(scope="module")

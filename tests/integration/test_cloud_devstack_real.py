@@ -18,7 +18,7 @@ from foreshape_cloudbed.places import PASSWORD, REGION
 from foreshape_cloudbed.users import Users
 from foreshape_lab.processes import wait_until
 
-from cloud_bed import CloudHands, a_cloud
+from cloud_bed import CloudHands
 from devstack_support import Call, Node
 from foreshape_controller.cloud import session
 from foreshape_controller.cloud.call import Ways
@@ -29,18 +29,27 @@ pytestmark = pytest.mark.integration
 SERVICES = ("nova", "placement", "keystone")
 
 
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with a_cloud(computes=2) as cloud:
-        yield cloud
-
-
 def without_rights(cloud: Cloud) -> None:
     """The bed's own user is an administrator for other tests' sake; here it has what the plugin gives it and nothing else."""
     admin = openstack.connect(**cloud.access("admin")).identity
     user, project = admin.find_user("foreshape"), admin.find_project("service")
     for row in list(admin.role_assignments(user_id=user.id)):
         admin.unassign_project_role_from_user(project, user, row.role["id"])
+
+
+def with_all_rights(cloud: Cloud) -> None:
+    """As it was. A service forgets a policy file that was taken away only when it is started anew."""
+    without_rights(cloud)
+    admin = openstack.connect(**cloud.access("admin")).identity
+    user, project = admin.find_user("foreshape"), admin.find_project("service")
+    for role in ("admin", "service"):
+        admin.assign_project_role_to_user(project, user, admin.find_role(role))
+    if service := admin.find_service("foreshape"):
+        admin.delete_service(service)
+    shutil.rmtree(cloud.places.etc / "policy.d", ignore_errors=True)
+    for part in ("keystone", "placement", "nova-api"):
+        cloud.kill(part)
+        cloud.start(part)
 
 
 def done_at_keystone(cloud: Cloud, calls: list[Call]) -> list[str]:
@@ -107,6 +116,7 @@ def node(cloud: Cloud, tmp_path: Path) -> Iterator[Node]:
     without_rights(cloud)
     yield node
     node.unstack()
+    with_all_rights(cloud)
 
 
 def doors(cloud: Cloud) -> session.Cloud:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from foreshape_cloudbed import Cloud
 
-from cloud_bed import CloudHands, a_cloud
+from cloud_bed import CloudHands
 from foreshape_controller.model.cloud import LOCKED_OUT, RESERVATION
 from lab_support import eventually
+from shared_bed import reconfigured
 
 pytestmark = pytest.mark.integration
 
@@ -17,16 +18,15 @@ MICROVERSION = "1.39"
 CONSUMER = "00000000-0000-4000-8000-000000000001"
 
 
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with a_cloud(computes=1, nova=OFTEN) as cloud:
-        yield cloud
+@pytest.fixture
+def hands(cloud: Cloud) -> Iterator[CloudHands]:
+    with reconfigured(cloud, OFTEN, "computes"):
+        yield CloudHands(cloud)
 
 
-def test_a_reservation_outlives_what_nova_compute_writes_over(cloud: Cloud) -> None:
-    hands = CloudHands(cloud)
+def test_a_reservation_outlives_what_nova_compute_writes_over(hands: CloudHands) -> None:
     placement, me = hands.cloud.placement, hands.cloud.keystone.me()
-    (provider,) = (p.uuid for p in placement.providers().values())
+    provider = next(p.uuid for p in placement.providers().values() if p.name == hands.hosts[0])
     placement.put_allocation(
         CONSUMER, {provider: {"VCPU": 2, "MEMORY_MB": 64}}, generation=None, type=RESERVATION, project=me.project, user=me.user
     )

@@ -1,5 +1,6 @@
 """Reservations on a real Keystone, Placement and Nova: what holds, what an operator's audit does, and that a hand-over loses no room."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -11,12 +12,12 @@ from statistics import median
 import pytest
 from foreshape_cloudbed import Cloud
 
-from cloud_bed import CloudHands, a_cloud
+from cloud_bed import CloudHands
 from foreshape_controller import assemble
 from foreshape_controller.errors import CloudError, NoRoom
 from foreshape_controller.loops.cloudwork import CloudWork
 from foreshape_controller.loops.reserve import Reservations
-from foreshape_controller.model.cloud import LOCKED_OUT, RESERVATION, CloudHost
+from foreshape_controller.model.cloud import LOCKED_OUT, CloudHost, reservation_type
 from foreshape_controller.model.reservation import Reservation, ReservationWish, State
 from foreshape_controller.store import Store
 from foreshape_wire.order import Mode
@@ -24,17 +25,11 @@ from store_support import settings
 
 pytestmark = pytest.mark.integration
 
-ROUNDS = 20
+ROUNDS = 20 if os.environ.get("LONG") else 6
 PATIENCE_S = 60.0
 PAUSE_S = 2.0
 """Of a thief between two boots: Nova works them off slower than they come in."""
 ONE = {"VCPU": 2, "MEMORY_MB": 256}
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with a_cloud(computes=3) as cloud:
-        yield cloud
 
 
 class Controller:
@@ -58,6 +53,11 @@ class Controller:
         assert work is not None
         self.work: CloudWork = work
         self.look()
+
+    @property
+    def type(self) -> str:
+        """Of what is ours in Placement."""
+        return reservation_type(self.store.controller)
 
     @property
     def reservations(self) -> Reservations:
@@ -87,7 +87,7 @@ class Controller:
 
     def ours(self) -> int:
         placement, me = self.hands.cloud.placement, self.hands.cloud.keystone.me()
-        return placement.held_by_type(me.project).get(RESERVATION, 0)
+        return placement.held_by_type(me.project).get(self.type, 0)
 
     def locked(self) -> bool:
         return LOCKED_OUT in self.hands.cloud.placement.traits(self.look().provider)[0]
@@ -143,9 +143,9 @@ def test_wrong_amounts_are_put_right_and_what_nobody_owns_is_deleted(here: Contr
     held, me, placement = here.hold(), here.hands.cloud.keystone.me(), here.hands.cloud.placement
     consumer, provider = held.slots[0].consumer, held.provider
     generation = placement.allocation(consumer).generation
-    placement.put_allocation(consumer, {provider: {"VCPU": 1}}, generation=generation, type=RESERVATION, project=me.project, user=me.user)
+    placement.put_allocation(consumer, {provider: {"VCPU": 1}}, generation=generation, type=here.type, project=me.project, user=me.user)
     stray = "0f0f0f0f-0000-4000-8000-000000000001"
-    placement.put_allocation(stray, {provider: {"VCPU": 1}}, generation=None, type=RESERVATION, project=me.project, user=me.user)
+    placement.put_allocation(stray, {provider: {"VCPU": 1}}, generation=None, type=here.type, project=me.project, user=me.user)
     found = here.reservations.audit(time.time())
     assert (found.held_again, found.orphans, found.deleted) == (1, 1, 1)
     assert placement.allocation(consumer).held == {provider: ONE}
@@ -169,11 +169,11 @@ def test_a_host_that_is_disabled_in_between_keeps_the_trait_until_it_is_enabled(
     finally:
         nova.enable(service.id)
     end = time.monotonic() + PATIENCE_S
-    while here.locked():
+    # Nova takes the trait off an enabled host itself: our note of it goes at the next look, before or after that.
+    while here.locked() or here.store.reservations.locks():
         assert time.monotonic() < end, "the host does not come back"
         here.reservations.run_once(time.time())
         time.sleep(0.1)
-    assert here.store.reservations.locks() == {}
 
 
 class Thief:
@@ -201,8 +201,8 @@ class Thief:
 
 
 @pytest.mark.timeout(600)
-def test_twenty_hand_overs_against_competing_boots_lose_nothing(here: Controller) -> None:
-    """The target is full but for what is held for twenty servers, which come one after the other while two users want it, too."""
+def test_hand_overs_against_competing_boots_lose_nothing(here: Controller) -> None:
+    """The target is full but for what is held for its servers, which come one after the other while two users want it, too."""
     servers = [here.hands.boot(here.source, vcpus=2, ram=256) for _ in range(ROUNDS)]
     held = [here.hold() for _ in servers]
     here.fill()

@@ -158,7 +158,7 @@ def held(scene: Scene, host: str) -> list[str]:
     """Our consumers on a host."""
     placement = scene.hands.cloud.placement
     consumers = placement.holders(scene.view().hosts[host].provider)
-    return sorted(c for c in consumers if placement.allocation(c).type == RESERVATION)
+    return sorted(c for c in consumers if placement.allocation(c).type.startswith(RESERVATION))
 
 
 class Thieves:

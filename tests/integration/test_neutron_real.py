@@ -28,15 +28,15 @@ INSIDE = Path(__file__).parents[1] / "support" / "neutron_inside.py"
 
 
 def installed() -> Path:
-    """Python of an environment that has Neutron; half a minute the first time."""
-    environment.CACHE.mkdir(exist_ok=True)
+    """Python of an environment that has Neutron; some seconds the first time, for it shares most packages with the cloud's."""
+    environment.install()
     home, stamp = environment.CACHE / "neutron", environment.CACHE / "neutron-installed"
     python = home / "bin" / "python"
     with locked("neutron-environment"):
         if not (stamp.exists() and stamp.read_text() == WANTED and python.exists()):
             try:
                 run([sys.executable, "-m", "venv", "--clear", "--without-pip", home])
-                run([sys.executable, "-m", "pip", "--python", python, "install", "-q", "-c", environment.PINS, WANTED], timeout_s=600)
+                environment.uv("pip", "install", "-q", "--python", python, "-c", environment.PINS, WANTED)
             except LabError as e:
                 raise Missing(f"Neutron could not be installed from PyPI: {e}") from e
             stamp.write_text(WANTED)

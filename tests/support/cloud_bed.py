@@ -1,4 +1,6 @@
-"""Real OpenStack for tests: each module its own, under a name nobody else has, taken down whatever happens.
+"""Real OpenStack for tests, under a name nobody else has, taken down whatever happens.
+
+Most files share one: the fixtures ``cloud`` and ``real_cloud`` of tests/integration/conftest.py. For one of its own:
 
 @pytest.fixture(scope="module")
 def cloud():
@@ -22,30 +24,35 @@ from foreshape_controller.cloud.patience import Patience
 from foreshape_controller.cloud.session import Access
 from foreshape_controller.errors import NoRoom
 
+KEPT = "kept"
+"""What the names of beds begin with that outlive a file (tests/conftest.py knows it)."""
 
-def bed_name() -> str:
-    return f"c{os.getpid():x}{secrets.token_hex(2)}"
+
+def bed_name(begin: str = "c") -> str:
+    return f"{begin}{os.getpid():x}{secrets.token_hex(2)}"
 
 
 @contextmanager
-def a_cloud(computes: int = 20, *, apart: int = 0, nova: Mapping[str, Mapping[str, object]] | None = None) -> Iterator[Cloud]:
+def a_cloud(
+    computes: int = 20, *, apart: int = 0, nova: Mapping[str, Mapping[str, object]] | None = None, name: str = ""
+) -> Iterator[Cloud]:
     """A control plane, and hosts without a hypervisor. Skips, saying why, where it cannot be made; under CI that is a failure."""
     try:
         environment.ensure()
     except Missing as e:
         pytest.skip(str(e))
-    with Cloud(bed_name(), computes, apart=apart, nova=nova or {}) as cloud:
+    with Cloud(name or bed_name(), computes, apart=apart, nova=nova or {}) as cloud:
         yield cloud
 
 
 @contextmanager
-def a_real_cloud(hosts: int = 2) -> Iterator[RealCloud]:
+def a_real_cloud(hosts: int = 2, name: str = "") -> Iterator[RealCloud]:
     """A control plane, and real hypervisors between which Nova live-migrates."""
     try:
         environment.ensure_real()
     except Missing as e:
         pytest.skip(str(e))
-    with RealCloud(bed_name(), hosts) as cloud:
+    with RealCloud(name or bed_name(), hosts) as cloud:
         yield cloud
 
 

@@ -67,6 +67,10 @@ class Emulator:
     url: str = ""
     projects: list[dict[str, str]] = field(default_factory=list)
     """``id`` and ``name`` of others than our own."""
+    people: dict[str, Any] = field(default_factory=dict)
+    """What Keystone says of others' tokens, by token; see ``give_token``."""
+    accounts: dict[str, "Account"] = field(default_factory=dict)
+    """Who may log in with a password beside ourselves, by name."""
     clock_ahead_s: float = 0.0
     """Of the clocks of all services, as the headers of their answers tell it."""
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -86,6 +90,16 @@ class Emulator:
             "load_yaml_config": False,
             "load_envvars": False,
         }
+
+    def give_token(self, project: str = "", *roles: str, lasts_s: float = 3600.0, **more: Any) -> str:
+        """A token of somebody in a project; ``more``: further parts of Keystone's answer, as ``system={"all": True}``."""
+        token, domain = uuid.uuid4().hex, {"id": "default", "name": "Default"}
+        where = {"project": {"id": project, "name": f"name of {project}", "domain": domain}} if project else {}
+        user = {"id": f"user of {project}", "name": "somebody", "domain": domain}
+        said = {"methods": ["password"], "expires_at": _stamp(time.time() + lasts_s), "issued_at": _stamp(time.time()), "user": user}
+        with self.lock:
+            self.people[token] = {**said, **where, "roles": [{"id": r, "name": r} for r in roles], **more}
+        return token
 
     def expire_tokens(self) -> None:
         with self.lock:
@@ -149,12 +163,19 @@ class Emulator:
             return 200, {"version": {"id": "v3.14", "status": "stable", "links": link}}
         if request.token not in self.tokens:
             raise Problem(401, "The request you have made requires authentication.")
+        if request.path == "/auth/tokens" and request.method == "GET":
+            if request.subject not in self.people:
+                raise Problem(404, "Failed to validate token")
+            return 200, {"token": self.people[request.subject]}
         if request.path == "/projects":
             return 200, {"projects": [{"id": PROJECT, "name": "service"}, *self.projects]}
         raise Problem(404, f"Could not find {request.path}.")
 
     def _login(self, body: Any) -> tuple[int, Any]:
-        if body["auth"]["identity"]["password"]["user"]["password"] != "secret":
+        said = body["auth"]["identity"]["password"]["user"]
+        if said["name"] != "foreshape":
+            return self._account(self.accounts.get(said["name"]), said, body["auth"].get("scope") or {})
+        if said["password"] != "secret":
             raise Problem(401, "The request you have made requires authentication.")
         self.logins += 1
         token = uuid.uuid4().hex
@@ -170,7 +191,7 @@ class Emulator:
             for t, p in where.items()
             if t not in self.without
         ]
-        until = datetime.fromtimestamp(time.time() + 3600, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+        until = _stamp(time.time() + 3600)
         domain = {"id": "default", "name": "Default"}
         said = {
             "methods": ["password"],
@@ -182,6 +203,38 @@ class Emulator:
             "project": {"id": PROJECT, "name": "service", "domain": domain},
         }
         return 201, {"token": said, "_subject": token}
+
+    def _account(self, who: "Account | None", said: Any, scope: Any) -> tuple[int, Any]:
+        """As Keystone: what is wrong with a login is not told, but for a password that is right and has expired."""
+        if who is None or (said["password"], said["domain"]["name"]) != (who.password, who.domain):
+            raise Problem(401, "The request you have made requires authentication.")
+        if who.expired:
+            raise Problem(401, f"The password is expired and needs to be changed for user: {said['name']}.")
+        if who.second_factor:
+            receipt = {"methods": ["password"], "expires_at": _stamp(time.time() + 300), "issued_at": _stamp(time.time())}
+            return 401, {"receipt": receipt, "required_auth_methods": [["password", "totp"]], "_receipt": "a-receipt"}
+        if "system" in scope:
+            token = self.give_token("", *who.roles, system={"all": True})
+        else:
+            wanted = scope.get("project", {}).get("name", "")
+            if wanted not in ("", who.project):
+                raise Problem(401, "The request you have made requires authentication.")
+            token = self.give_token(who.project if wanted or who.by_default else "", *who.roles)
+        return 201, {"token": dict(self.people[token]), "_subject": token}
+
+
+@dataclass(frozen=True)
+class Account:
+    """Somebody with a password in the emulated Keystone."""
+
+    password: str
+    project: str
+    roles: tuple[str, ...] = ("member", "reader")
+    domain: str = "Default"
+    by_default: bool = False
+    """``project`` is his default one."""
+    second_factor: bool = False
+    expired: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,6 +249,8 @@ class Request:
     body: Any
     microversion: str
     token: str
+    subject: str = ""
+    """The token that is asked about."""
 
 
 _ROOTS = {
@@ -267,15 +322,27 @@ class _Handler(BaseHTTPRequestHandler):
         version = (self.headers.get("OpenStack-API-Version") or "").split(" ")[-1]
         path = url.path[len(root) :].rstrip("/")
         token = self.headers.get("X-Auth-Token") or ""
-        return Request(_ROOTS.get(root, "none"), self.command, path, dict(parse_qsl(url.query)), body, version, token)
+        return Request(
+            _ROOTS.get(root, "none"),
+            self.command,
+            path,
+            dict(parse_qsl(url.query)),
+            body,
+            version,
+            token,
+            self.headers.get("X-Subject-Token") or "",
+        )
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return super().date_time_string((time.time() if timestamp is None else timestamp) + self.cloud.clock_ahead_s)
 
     def _send(self, status: int, body: Any) -> None:
         subject = body.pop("_subject", "") if isinstance(body, dict) else ""
+        receipt = body.pop("_receipt", "") if isinstance(body, dict) else ""
         content = b"" if body is None else json.dumps(body).encode()
         self.send_response(status)
+        if receipt:
+            self.send_header("Openstack-Auth-Receipt", receipt)
         if subject:
             self.send_header("X-Subject-Token", subject)
         self.send_header("Content-Type", "application/json")
@@ -288,6 +355,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
         """Nothing on the terminal."""
+
+
+def _stamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
 
 
 def _pair(text: str) -> tuple[int, int]:

@@ -172,6 +172,11 @@ class NeutronState:
         self.ports[ident] = {**asked, "id": ident, "fixed_ips": [address], "device_id": "", "status": "DOWN"}
         return 201, {"port": self.ports[ident]}
 
+    def _network(self, request: "Request", version: tuple[int, int], ident: str) -> Answer:
+        if ident not in self.networks:
+            raise Problem(404, f"Network {ident} could not be found.")
+        return 200, {"network": {"id": ident}}
+
     def _delete(self, request: "Request", version: tuple[int, int], ident: str) -> Answer:
         if self.ports.pop(ident, None) is None:
             raise Problem(404, f"Port {ident} could not be found.")
@@ -180,6 +185,7 @@ class NeutronState:
 
 _GLANCE: Routes = [("GET", "/images", GlanceState._list), ("GET", f"/images/{_ID}", GlanceState._one)]
 _NEUTRON: Routes = [
+    ("GET", f"/networks/{_ID}", NeutronState._network),
     ("GET", "/ports", NeutronState._list),
     ("POST", "/ports", NeutronState._create),
     ("DELETE", f"/ports/{_ID}", NeutronState._delete),

@@ -82,11 +82,11 @@ def a_scene(*specs: GuestSpec, static_after_s: float = 600, variant: Variant = U
             controller.kill()
 
 
-def eventually(true: Callable[[], object], what: str, timeout_s: float, every_s: float = 0.25) -> Any:
-    """Poll with a deadline; what it was at last."""
+def eventually(true: Callable[[], object], what: str | Callable[[], str], timeout_s: float, every_s: float = 0.25) -> Any:
+    """Poll with a deadline; what it was at last. ``what``: was waited for, or tells how things are when it did not come."""
     deadline = time.monotonic() + timeout_s
     while not (answer := true()):
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
+        assert time.monotonic() < deadline, f"{what if isinstance(what, str) else what()}: not within {timeout_s:g} s"
         time.sleep(every_s)
     return answer
 

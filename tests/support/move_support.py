@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace as changed
+
 from cloud_emulator import Emulator, running
 from foreshape_controller.decide.tiers import BUILT_IN
 from foreshape_controller.loops.migrations import Migrations, migrations
@@ -16,7 +18,7 @@ from foreshape_wire.ids import ServerId
 from foreshape_wire.order import Mode
 from foreshape_wire.quantity import Cores, Memory
 from foreshape_wire.reading import DomainState
-from foreshape_wire.sample import CpuSample, MemorySample, VmSample
+from foreshape_wire.sample import CpuSample, DomainCard, MemorySample, VmSample
 from reserve_support import World
 from store_support import card, order, outcome, report
 
@@ -34,8 +36,14 @@ class MoveWorld(World):
         """Cores and MiB that a server has, where they are not what it was sold."""
         self.silent: set[str] = set()
         """Hosts whose agent says nothing."""
+        self.strays: dict[str, str] = {}
+        """By server: the host where its guest runs, where Nova has another."""
         self.absent: set[str] = set()
         """Servers that no agent reports."""
+        self.stops: dict[tuple[str, str], float] = {}
+        """By server and host: how long coming there stopped its guest, where the hypervisor says it."""
+        self.ahead: dict[str, float] = {}
+        """By host: how far its agent's clock is ahead, seconds."""
         emulator.nova.migration_s, emulator.nova.lag_s = 1.0, 0.5
         super().__init__(folder, emulator, mode)
 
@@ -43,7 +51,14 @@ class MoveWorld(World):
         super().start()
         settings = replace(self.settings, migrations=replace(self.settings.migrations, **self.options))
         self.moves: Migrations = migrations(
-            settings, self.store, self.cloud.nova, self.work.watch, self.reservations, lambda: BUILT_IN, workers=self.workers
+            settings,
+            self.store,
+            self.cloud.nova,
+            self.work.watch,
+            self.reservations,
+            lambda: BUILT_IN,
+            workers=self.workers,
+            placement=self.cloud.placement,
         )
         self.coordinator = self.moves.coordinator
 
@@ -54,11 +69,15 @@ class MoveWorld(World):
         for host in self.emulator.nova.hosts:
             if host not in self.silent:
                 self.sequence += 1
-                mine = [s for s in self.emulator.nova.servers.values() if s.host == host and s.id not in self.absent]
+                mine = [s for s in self.emulator.nova.servers.values() if self.strays.get(s.id, s.host) == host and s.id not in self.absent]
                 samples = [self._sample(s) for s in mine]
-                cards = tuple(card(s.id, name=s.name, project=s.project, cores=s.vcpus, mib=s.ram) for s in mine)
-                told = report(self.sequence, self.at, samples, host=host, cards=cards, epoch=f"e-{host}")
+                cards = tuple(self._card(s, host) for s in mine)
+                told = report(self.sequence, self.at + self.ahead.get(host, 0.0), samples, host=host, cards=cards, epoch=f"e-{host}")
                 self.store.history.take(told, self.at)
+
+    def _card(self, server: Any, host: str) -> DomainCard:
+        plain = card(server.id, name=server.name, project=server.project, cores=server.vcpus, mib=server.ram)
+        return changed(plain, stopped_s=self.stops.get((server.id, host)))
 
     def _sample(self, server: Any) -> VmSample:
         cores, mib = self.shapes.get(server.id, (server.vcpus, server.ram))
@@ -146,8 +165,6 @@ class MoveWorld(World):
 
 
 def replace_state(proposal: Any, by: str) -> Any:
-    from msgspec.structs import replace as changed  # noqa: PLC0415  a name that dataclasses has, too
-
     return changed(proposal, state="approved", by=by) if by else proposal
 
 
@@ -159,3 +176,10 @@ def moving(folder: Path, mode: Mode = Mode.ACT, newest: str = "2.104", **options
         made.agents()
         yield made
         made.store.close()
+
+
+def placed(world: MoveWorld, host: str = "node01") -> str:
+    """Id of a server that runs there, and was seen."""
+    server = world.emulator.boot(host, vcpus=4, ram=4096)
+    world.round()
+    return server

@@ -25,6 +25,7 @@ from foreshape_wire.order import Mode, Outcome
 from foreshape_wire.quantity import Cores, Memory, Size
 from foreshape_wire.reading import Capability, LeverName
 from store_support import ask, card, outcome, report, sample, settings
+from tenants_support import FakeTokens
 
 T0 = 1_800_000_000.0
 HOSTS = ("node01", "node02")
@@ -85,6 +86,8 @@ class World:
         """What agents gave each server."""
         self.done: dict[str, list[Outcome]] = {}
         self.sequence = 0
+        self.told: dict[str, Any] = {}
+        """Each agent's newest reply."""
         self.deaf: set[str] = set()
         """Hosts whose agents say nothing."""
         self.program: Program | None = None
@@ -107,7 +110,7 @@ class World:
 
     def _make(self, door: Cloud) -> None:
         if self.whole:
-            self.program = build(self.settings, lambda: self.at, door)
+            self.program = build(self.settings, lambda: self.at, door, FakeTokens())
             self.store, self.cloud, self.intake = self.program.store, self.program.cloud, self.program.intake
             return
         self.store = Store.open(self.settings.store.url)
@@ -150,7 +153,7 @@ class World:
             cards = tuple(self._card(s) for s in there)
             samples = [self._sample(s.id) for s in there]
             told = report(self.sequence, self.at, samples, host=host, cards=cards, outcomes=tuple(self.done.pop(host, [])))
-            reply = ask(self.intake, told, self.at)
+            reply = self.told[host] = ask(self.intake, told, self.at)
             for order in reply.orders:
                 self._obey(host, order)
 

@@ -89,7 +89,7 @@ class World:
         return {
             uuid: amounts
             for uuid, c in self.emulator.placement.consumers.items()
-            if c.type == RESERVATION
+            if c.type.startswith(RESERVATION)
             for where, amounts in c.held.items()
             if provider in ("", where)
         }

@@ -16,8 +16,8 @@ from foreshape_controller.loops.sell import Selling, SellTerms
 from foreshape_controller.model.cloud import VCPU
 from foreshape_controller.model.forecast import HALF_HOURS, LEVELS, Forecast
 from foreshape_controller.model.sale import Room, Sale
-from foreshape_controller.store import Store
 from foreshape_wire.order import Mode
+from store_support import open_store
 
 NOW = 1_700_000_100.0
 HOUR = 3600.0
@@ -67,7 +67,7 @@ class Bed:
         self.emulator, self.now = emulator, NOW
         self.provider = emulator.add_host("hv1", vcpus=100, ram=524288, ratio=1.0)
         self.cloud: Cloud = connect(Access(timeout_s=5.0, options=emulator.options()), Ways(Patience(tries=2, first_s=0.01)))
-        self.store = Store.open("sqlite://")
+        self.store = open_store()
         self.store.modes.set("cloud", Mode.ACT, "test", 0.0)
         self.start()
 

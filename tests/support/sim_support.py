@@ -69,6 +69,7 @@ class Asked:
     query: dict[str, str]
     body: Any
     authorization: str
+    keystone: str | None = None
 
 
 @dataclass
@@ -93,12 +94,23 @@ def canned_api(**changes: Any) -> Iterator[CannedApi]:
             parts = urlsplit(self.path)
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
-            api.asked.append(Asked(self.command, parts.path, dict(parse_qsl(parts.query)), body, self.headers.get("Authorization", "")))
+            api.asked.append(
+                Asked(
+                    self.command,
+                    parts.path,
+                    dict(parse_qsl(parts.query)),
+                    body,
+                    self.headers.get("Authorization", ""),
+                    self.headers.get("X-Auth-Token"),
+                )
+            )
             missing = answers.Problem(code="not_found", title="Not found", status=404, detail=f"there is no {parts.path}")
             status, reply = api.answers.get((self.command, parts.path), (404, missing))
             data = reply if isinstance(reply, bytes) else msgspec.json.encode(reply)
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
+            if getattr(api.answers.get(("GET", "/v1/summary"), (0, None))[1], "simulated", False):
+                self.send_header("X-Foreshape-Simulated", "true")
             self.end_headers()
             self.wfile.write(data)
 

@@ -1,15 +1,16 @@
 """Words for tests of the store, the intake and the API: small messages with everything in them, said in few arguments."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from foreshape_controller.config import ApiSettings, PlanSettings, Settings, StoreSettings
+from foreshape_controller.config import ApiSettings, IdentitySettings, PlanSettings, Settings, StoreSettings
 from foreshape_controller.model.plan import Choice, Decision, Plan, Sizing
 from foreshape_controller.store import Store
 from foreshape_wire.codec import WIRE_VERSION, decode_desired, encode
@@ -18,6 +19,9 @@ from foreshape_wire.order import Desired, Mode, Order, Origin, Outcome, Verdict
 from foreshape_wire.quantity import Cores, Memory, Size
 from foreshape_wire.reading import Capability, DomainState, Identity, LeverName
 from foreshape_wire.sample import CpuSample, DomainCard, HostReport, HostSample, IoSample, MemorySample, VmSample
+
+if TYPE_CHECKING:
+    from postgres_support import Cluster
 
 T0 = 1_767_571_200.0
 """Monday 5 January 2026, 00:00 UTC: the start of a day and of a bin."""
@@ -148,19 +152,44 @@ def _begin(database: Path) -> None:
         database.write_bytes(empty_database())
 
 
-def open_store(path: Path | None = None, **options: Any) -> Store:
-    if path:
+@dataclass
+class Engine:
+    """Which database stores are opened on: SQLite, where no server is named (``tests/conftest.py: engine``)."""
+
+    cluster: "Cluster | None" = None
+    made: int = 0
+    folder: "TemporaryDirectory[str]" = field(default_factory=TemporaryDirectory)
+
+    def url(self, path: Path | None) -> str:
+        """Without a path a new and empty one that nobody else has."""
+        self.made += 1
+        if self.cluster is not None:
+            return self.cluster.url(path or Path(f"nobody-else-{os.getpid()}-{self.made}"))
+        path = path or Path(self.folder.name, f"{self.made}.db")
         _begin(path)
-    return Store.open(f"sqlite:///{path}" if path else "sqlite://", **options)
+        return f"sqlite:///{path}"
+
+    def empty(self) -> str:
+        """A new one without any table."""
+        self.made += 1
+        return self.cluster.empty(f"empty_{os.getpid()}_{self.made}") if self.cluster else f"sqlite:///{self.folder.name}/{self.made}.db"
+
+
+ENGINE = Engine()
+
+
+def open_store(path: Path | None = None, **options: Any) -> Store:
+    """On a grid of its own it begins without a table: the prepared database has the usual one."""
+    return Store.open(ENGINE.empty() if path is None and "step_s" in options else ENGINE.url(path), **options)
 
 
 def settings(folder: Path, **plan_options: Any) -> Settings:
     """A controller that keeps everything in one folder."""
-    _begin(folder / "controller.db")
     base = Settings(
-        store=StoreSettings(url=f"sqlite:///{folder / 'controller.db'}"),
+        store=StoreSettings(url=ENGINE.url(folder / "controller.db")),
         api=ApiSettings(admin_token_file=str(folder / "admin-token"), port=0),
         plan=PlanSettings(**{"tiers_file": "", "segments_file": "", **plan_options}),
+        identity=IdentitySettings(writes_per_minute=600),  # tests write faster than people
     )
     return replace(base, log=replace(base.log, level="warning"))
 

@@ -101,6 +101,7 @@ def web_card() -> DomainCard:
             Capability(lever=LeverName.NET_BANDWIDTH, reason="its interface is user-mode: it has no device on the host"),
         ),
         memory_margin=Memory(64.0),
+        stopped_s=0.048,
     )
 
 

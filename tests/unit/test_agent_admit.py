@@ -10,8 +10,8 @@ from msgspec.structs import force_setattr, replace
 from core_support import a_reading, an_order, size
 from foreshape_agent.admit import Admitted, Refused, Scene, Timeline, admit, follow, least_memory
 from foreshape_agent.config import Settings
-from foreshape_wire.ids import ServerId
-from foreshape_wire.order import Guard, Mode, Order, Share
+from foreshape_wire.ids import PlanId, ServerId
+from foreshape_wire.order import OPTED_OUT, Guard, Mode, Order, Share
 from foreshape_wire.quantity import Cores, Memory
 from foreshape_wire.reading import DomainReading, DomainState
 from foreshape_wire.sample import CpuSample, MemorySample, VmSample
@@ -93,6 +93,44 @@ def test_safe_mode_and_modes_below_act_refuse_everything() -> None:
     assert refusal(an_order(mib=300), safe_mode="controller silent") == "safe_mode"
     assert refusal(an_order(mib=300), mode=Mode.OBSERVE) == "observe_mode"
     assert refusal(an_order(mib=300), mode=Mode.ADVISE) == "advise_mode"
+
+
+def given_back(mib: float) -> Order:
+    return replace(an_order(mib=mib), plan=PlanId(OPTED_OUT))
+
+
+@given(has=st.floats(100, 1000), wants=st.floats(100, 1000), sold=st.floats(100, 1000))
+def test_in_advise_whose_owner_opted_out_is_given_back_what_was_sold_and_nothing_else(has: float, wants: float, sold: float) -> None:
+    guard = Guard(server=ServerId("vm"), floor=size(0.1, 1), entitlement=size(2, sold))
+    answer = admit(given_back(wants), "memory", scene(mode=Mode.ADVISE, guard=guard, allocation=has), SETTINGS)
+    if has < wants <= sold:
+        assert answer == Admitted(wants)
+    elif not has < wants <= sold + 1e-6:
+        assert isinstance(answer, Refused)
+        assert answer.code == "advise_mode"
+
+
+def test_any_other_order_is_refused_in_advise_and_every_one_in_observe_which_a_stop_is() -> None:
+    sold = {"guard": Guard(server=ServerId("vm"), floor=size(0.1, 1), entitlement=size(2, 1000)), "allocation": 300.0}
+    assert refusal(an_order(mib=500), mode=Mode.ADVISE, **sold) == "advise_mode"
+    assert refusal(an_order(mib=500), mode=Mode.OBSERVE, **sold) == "observe_mode"
+    assert refusal(given_back(500), mode=Mode.OBSERVE, **sold) == "observe_mode"
+    assert refusal(given_back(500), mode=Mode.ADVISE, **(sold | {"guard": None})) == "advise_mode"
+
+
+@pytest.mark.parametrize("mode", [Mode.ADVISE, Mode.ACT])
+def test_what_is_given_back_is_never_more_memory_than_the_host_has(mode: Mode) -> None:
+    sold = {"guard": Guard(server=ServerId("vm"), floor=size(0.1, 1), entitlement=size(2, 1000)), "allocation": 300.0, "mode": mode}
+    assert admit(given_back(500), "memory", scene(room=200.0, **sold), SETTINGS) == Admitted(500.0)
+    assert refusal(given_back(501), room=200.0, **sold) == "host_full"
+    assert refusal(given_back(301), room=-50.0, **sold) == "host_full"
+    assert admit(given_back(500), "memory", scene(room=None, **sold), SETTINGS) == Admitted(500.0)
+
+
+def test_what_gives_back_never_takes() -> None:
+    """The guest was given more under pressure since."""
+    assert refusal(given_back(300), allocation=512.0) == "has_more"
+    assert admit(an_order(mib=300), "memory", scene(allocation=512.0), SETTINGS) == Admitted(300.0)
 
 
 def test_below_the_orders_floor_or_the_guards() -> None:

@@ -13,6 +13,7 @@ from core_support import VM, Bed, a_reading, bed, size
 from doors_support import FakeDomain
 from foreshape_agent import admit
 from foreshape_agent.config import Settings
+from foreshape_agent.errors import DomainBusy, LeverRejected
 from foreshape_agent.reflex import decide
 from foreshape_wire.ids import CauseId, ServerId
 from foreshape_wire.order import Guard, HardCap, Mode, Origin, Outcome, Verdict
@@ -177,6 +178,23 @@ def test_a_limit_that_is_never_in_force_is_never_called_applied() -> None:
     capped(b, cap(b, lasts=600))
     b.run(3)
     assert {o.verdict for o in told(b)} == {Verdict.PENDING}
+
+
+@pytest.mark.parametrize(("busy", "end"), [(1, "; taken back"), (9, "; not taken back: a snapshot holds it")])
+def test_a_cap_that_failed_half_way_is_taken_back_also_when_the_domain_is_busy_for_a_while(busy: int, end: str) -> None:
+    b = bed(disks("vda", "vdb"))
+    capped(b, cap(b, lasts=600))
+    real, answers = b.hypervisor.set_disk_limit, iter([None, LeverRejected("no"), *[DomainBusy("a snapshot holds it")] * busy])
+
+    def set_disk_limit(server: ServerId, limit: DeviceLimit) -> None:
+        if error := next(answers, None):
+            raise error
+        real(server, limit)
+
+    b.hypervisor.set_disk_limit = set_disk_limit  # type: ignore[method-assign]
+    b.run(2)
+    assert (told(b)[0].verdict, told(b)[0].reason) == (Verdict.FAILED, f"no{end}")
+    assert limit(b, "vda") == (0 if busy == 1 else 50)
 
 
 @pytest.mark.parametrize("state", [DomainState.PAUSED, DomainState.MIGRATING, DomainState.BUSY])

@@ -10,7 +10,7 @@ from foreshape_agent.config import Settings
 from foreshape_agent.demand import cpu, cpu_allocation, estimate, is_fresh, pulse
 from foreshape_agent.rates import DomainRates
 from foreshape_wire.quantity import Cores, Memory
-from foreshape_wire.reading import CpuReading
+from foreshape_wire.reading import CpuReading, MemoryReading
 
 pytestmark = pytest.mark.unit
 
@@ -157,3 +157,50 @@ def test_a_clock_step_does_not_freeze_numbers_that_move() -> None:
     before = pulse(None, a_reading(100.0, memory=replace(a_memory(), guest_updated_at=1_700_000_000.0)))
     stepped = a_reading(110.0, memory=replace(a_memory(), guest_updated_at=1_699_996_400.0))
     assert is_fresh(pulse(before, stepped), stepped, SETTINGS)
+
+
+# -- a balloon that the guest may empty itself: its kernel's total stays what it was
+
+
+def ballooned(left: float, usable: float, updated: float = 1000.0, *, stays: bool = True) -> MemoryReading:
+    """A guest of 512 MiB, of which its kernel keeps 32; its balloon leaves ``left``."""
+    sizes = {"current": Memory(left), "available": Memory(480), "usable": Memory(usable), "guest_updated_at": updated}
+    return replace(a_memory(), total_stays=stays, **sizes)
+
+
+@given(st.floats(0, 200), st.floats(240, 512))
+def test_what_the_balloon_holds_is_no_demand(used: float, left: float) -> None:
+    """Its kernel says 480 whatever the balloon leaves; usable is what is left of that."""
+    seen = estimate(a_reading(memory=ballooned(left, left - 32 - used)), rates(), fresh=True, guest_vcpus=None).memory
+    assert seen is not None
+    assert seen.demand.mib == pytest.approx(used)
+    assert seen.in_use.mib == pytest.approx(used + 32)  # with what the kernel keeps
+
+
+def test_it_is_censored_by_what_its_balloon_leaves_it() -> None:
+    """Of 300 MiB 268 are the guest's: all but 6 in use."""
+    seen = estimate(a_reading(memory=ballooned(300, 6)), rates(), fresh=True, guest_vcpus=None).memory
+    assert seen is not None
+    assert (seen.demand.mib, seen.censored) == (262.0, True)
+
+
+def test_numbers_from_before_it_was_given_back_are_no_demand() -> None:
+    """At 200 MiB it uses 100; then it has 512 again, and its numbers are still those of before, with 68 usable."""
+    small = a_reading(100.0, memory=ballooned(200, 68, 1000.0))
+    grown = a_reading(101.0, memory=ballooned(512, 68, 1000.0))
+    told = a_reading(102.0, memory=ballooned(512, 380, 1001.0))
+    later = a_reading(103.0, memory=ballooned(512, 380, 1002.0))
+    beat, found = None, []
+    for reading in (small, grown, told, later):
+        beat = pulse(beat, reading)
+        seen = estimate(reading, rates(), fresh=True, guest_vcpus=None, least_mib=beat.least_mib).memory
+        assert seen is not None
+        found.append(seen.demand.mib)
+    assert found == [100.0, 100.0, 100.0, 100.0]
+
+
+def test_a_total_that_goes_down_with_the_balloon_is_taken_as_it_is() -> None:
+    reading = replace(ballooned(300, 168, stays=False), available=Memory(268))
+    seen = estimate(a_reading(memory=reading), rates(), fresh=True, guest_vcpus=None).memory
+    assert seen is not None
+    assert seen.demand.mib == 100.0

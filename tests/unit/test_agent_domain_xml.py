@@ -319,3 +319,13 @@ def test_pressure_is_a_share_and_nothing_where_the_kernel_does_not_count(tmp_pat
     assert (stalled(file, "some"), stalled(file, "full")) == (0.015, 0.0025)
     file.write_text("nonsense")
     assert stalled(file, "some") is None
+
+
+@pytest.mark.parametrize(("words", "said"), [('autodeflate="on" freePageReporting="on"', True), ('autodeflate="off"', False), ("", False)])
+def test_a_balloon_that_the_guest_may_empty_is_told_apart(words: str, said: bool) -> None:
+    """Nova asks for it: the guest's total then counts the balloon's pages."""
+    card = domain_xml.parse(xml(devices=f'<memballoon model="virtio" {words}><stats period="10"/></memballoon>'))
+    stats = {"cpu.time": 1, "balloon.current": 160 * 1024, "balloon.available": 344 * 1024}
+    found = domain_stats.memory(stats, card)
+    assert found is not None
+    assert found.total_stays is said

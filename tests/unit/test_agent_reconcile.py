@@ -10,8 +10,8 @@ from core_support import VM, Bed, a_reading, bed
 from doors_support import FakeDomain
 from foreshape_agent.choose import NoWay, Step, steps
 from foreshape_agent.errors import DomainBusy, LeverRejected
-from foreshape_wire.ids import ServerId
-from foreshape_wire.order import Outcome, Verdict
+from foreshape_wire.ids import PlanId, ServerId
+from foreshape_wire.order import OPTED_OUT, Outcome, Verdict
 from foreshape_wire.quantity import Cores, Memory
 from foreshape_wire.reading import Capability, CpuReading, LeverName
 
@@ -185,6 +185,18 @@ def test_a_newer_order_for_the_same_resource_ends_the_older_one() -> None:
     b.run(8)
     assert (final(b, "old", "memory").verdict, final(b, "old", "memory").code) == (Verdict.FAILED, "superseded")
     assert final(b, "new", "memory").verdict is Verdict.APPLIED
+
+
+def test_of_two_that_are_given_back_in_one_cycle_only_that_is_for_which_the_host_has_memory() -> None:
+    """8192 MiB are available, 512 stay: 7680 to spare. Each asks for 5000 more."""
+    ids = (VM, ServerId("vm-2"))
+    b = ready(*(FakeDomain(server=s, base_mib=6000.0, balloon_mib=1000.0, balloon_target=1000.0, entitlement=(2, 6000)) for s in ids))
+    b.controller.orders = [replace(b.controller.order(f"o{s}", mib=6000), server=s, plan=PlanId(OPTED_OUT)) for s in ids]
+    b.run(8)
+    first, second = (final(b, f"o{s}", "memory") for s in ids)
+    assert first.verdict is Verdict.APPLIED
+    assert (second.verdict, second.code) == (Verdict.REFUSED, "host_full")
+    assert second.reason == "it asks for 5000 MiB more, and the host has 2680 MiB to spare"
 
 
 def test_no_lever_is_refused_with_the_levers_reason() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from foreshape_controller.config import Settings
+from foreshape_controller.loops.pulse import Pulse
 from foreshape_controller.main import _loops
 
 pytestmark = pytest.mark.unit
@@ -36,8 +37,10 @@ def test_plans_and_the_watchdog_go_on_while_every_job_of_the_cloud_hangs(monkeyp
         plan_loop=SimpleNamespace(run_once=lambda *a, **k: all(hanging.acquire(timeout=10.0) for _ in range(MANY)) and plans(*a, **k)),
         store=SimpleNamespace(journal=SimpleNamespace(expire=lambda _now: None), ping=fed.set),
         cloud=SimpleNamespace(jobs=lambda: iter([(f"cloud{i}", 3600.0, hangs) for i in range(MANY)])),
-        **dict.fromkeys(("aftermath", "reclaim", "feedback", "guard"), idle),
+        **dict.fromkeys(("aftermath", "reclaim", "feedback", "guard", "optout"), idle),
+        **dict.fromkeys(("pricing", "requests", "webhooks"), None),
         learn=None,
+        pulse=Pulse(),
     )
     loops = _loops(program)
     loops.start()

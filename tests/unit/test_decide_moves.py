@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from foreshape_controller.decide.moves import (
     FIXED_S,
     LEAST_LIMIT_S,
+    MOST_FACTOR,
+    MOST_STOP_FACTOR,
+    STOP_S,
     Limits,
     Link,
     Past,
@@ -19,6 +22,7 @@ from foreshape_controller.decide.moves import (
     cost,
     in_order,
     learn,
+    learn_downtime,
     rests,
     time_limit_s,
     worth,
@@ -38,17 +42,17 @@ def one(used: float, dirty: float, link: Link = LINK) -> tuple[float, float]:
 def test_a_quiet_server_is_copied_once():
     duration, downtime = one(8000, 0)
     assert duration == pytest.approx(8.0 + FIXED_S), "8,000 MiB at 1,000 MiB/s"
-    assert downtime == 0.0, "nothing was written meanwhile"
+    assert downtime == STOP_S, "nothing was written meanwhile"
 
 
 def test_a_busy_server_is_copied_in_shrinking_rounds():
     duration, downtime = one(8000, 250)
     assert duration - FIXED_S == pytest.approx(8 + 2 + 0.5), "r = 0.25: 8,000, 2,000, then 500 MiB, which fit into 0.5 s"
-    assert downtime == pytest.approx(0.5)
+    assert downtime == pytest.approx(0.5 + STOP_S)
 
 
 def test_what_fits_into_the_downtime_needs_no_round():
-    assert one(400, 900) == pytest.approx((0.4 + FIXED_S, 0.4))
+    assert one(400, 900) == pytest.approx((0.4 + FIXED_S, 0.4 + STOP_S))
 
 
 @pytest.mark.parametrize("dirty", [1000.0, 5000.0, math.nan, math.inf, -1.0])
@@ -75,7 +79,7 @@ def _by_rounds(used: float, dirty: float, link: Link) -> tuple[float, float]:
     for _ in range(200):
         taken += left / link.mib_s
         if left <= link.mib_s * link.downtime_s * (1 + 1e-12):
-            return taken + FIXED_S, left / link.mib_s
+            return taken + FIXED_S, left / link.mib_s + STOP_S
         left *= dirty / link.mib_s
     return math.inf, math.inf
 
@@ -94,7 +98,7 @@ def test_the_closed_form_is_the_sum_of_the_rounds(used, dirty, downtime):
 def test_more_memory_and_more_writing_never_take_less(used, dirty, times, more):
     assert one(used * times, dirty)[0] >= one(used, dirty)[0] - 1e-6
     assert one(used, dirty + more)[0] >= one(used, dirty)[0] - 1e-6
-    assert one(used, dirty)[1] <= LINK.downtime_s + 1e-9 or one(used, dirty)[1] == math.inf
+    assert one(used, dirty)[1] <= LINK.downtime_s + STOP_S + 1e-9 or one(used, dirty)[1] == math.inf
 
 
 def test_the_time_limit_follows_the_server():
@@ -106,17 +110,54 @@ def test_the_time_limit_follows_the_server():
 def test_the_links_factor_learns_from_what_was_measured():
     factor = 1.0
     for _ in range(100):
-        factor = learn(factor, FIXED_S + 10 * factor, FIXED_S + 20)
+        factor = learn(factor, FIXED_S + 10 * factor, FIXED_S + 20, factor)
     assert factor == pytest.approx(2.0, rel=0.01), "it takes twice the formula's time"
-    assert learn(1.3, math.inf, 20) == 1.3
-    assert learn(1.3, 20, math.nan) == 1.3
-    assert learn(4.0, 10, 1e9) == 4.0
+    assert learn(1.3, math.inf, 20, 1.3) == 1.3
+    assert learn(1.3, 20, math.nan, 1.3) == 1.3
+    assert learn(4.0, 10, 1e9, 4.0) == 4.0
+
+
+def test_the_links_downtimes_are_learnt_the_same_way():
+    factor = 1.0
+    for _ in range(100):
+        predicted = one(8000, 250, Link(mib_s=1000.0, stop_factor=factor))[1]
+        factor = learn_downtime(factor, predicted, 0.11, factor)
+    assert factor == pytest.approx(0.2, rel=0.01), "0.11 s of the formula's 0.55"
+    assert learn_downtime(1.0, 0.55, 0.0, 1.0) == learn_downtime(1.0, 0.55, 0.001, 1.0), "libvirt counts milliseconds"
+    assert learn_downtime(1.3, 0.55, -0.1, 1.3) == 1.3
+
+
+factors, times = st.floats(1 / MOST_FACTOR, MOST_FACTOR), st.floats(0.001, 1e6)
+
+
+@given(factors, factors, times, times, times)
+def test_what_is_learnt_lies_between_what_was_known_and_what_would_have_been_right(factor, used, predicted, one_time, other):
+    for better, fixed, most in ((learn, FIXED_S, MOST_FACTOR), (learn_downtime, 0.0, MOST_STOP_FACTOR)):
+        right = min(most, max(1 / most, used * one_time / predicted))
+        after = better(factor, fixed + predicted, fixed + one_time, used)
+        assert min(factor, right) * (1 - 1e-6) <= after <= max(factor, right) * (1 + 1e-6)
+        longer = better(factor, fixed + predicted, fixed + max(one_time, other), used)
+        assert longer >= after * (1 - 1e-9), "what took longer never makes the next prediction shorter"
+
+
+@given(factors, st.floats(0.3, 3.0), st.integers(1, 60))
+def test_many_that_were_predicted_at_once_never_teach_more_than_each_of_them(used, ratio, many):
+    """Each took ``ratio`` times what was predicted with the same factor: that many times the factor, however many there were."""
+    factor, right = used, min(MOST_STOP_FACTOR, max(1 / MOST_STOP_FACTOR, used * ratio))
+    for _ in range(many):
+        factor = learn_downtime(factor, 0.5, 0.5 * ratio, used)
+    assert min(used, right) * (1 - 1e-6) <= factor <= max(used, right) * (1 + 1e-6)
+
+
+@given(st.sampled_from([learn, learn_downtime]), st.floats(), st.floats(), st.floats())
+def test_whatever_is_measured_a_factor_stays_a_factor(better, predicted, measured, used):
+    assert 1 / MOST_STOP_FACTOR <= better(1.0, predicted, measured, used) <= MOST_STOP_FACTOR
 
 
 def test_worth_is_what_is_avoided_less_what_it_costs():
     costs = cost(np.array([8000.0, 8000.0]), np.array([250.0, 1000.0]), LINK)
     found = worth(100.0, 2.0, costs)
-    assert found[0] == pytest.approx(200 - 2 * 0.5 - 0.01 * 13.5), "weight 2, half a second down, 13.5 s of copying"
+    assert found[0] == pytest.approx(200 - 2 * 0.55 - 0.01 * 13.5), "weight 2, 0.55 s down, 13.5 s of copying"
     assert found[1] == -math.inf
 
 

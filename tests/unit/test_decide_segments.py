@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from foreshape_controller.decide.segments import BUILT_IN, grouped, load_segments
 from foreshape_controller.errors import ConfigError
-from foreshape_controller.model.group import Groups, Member, kind_of
+from foreshape_controller.model.group import Groups, Member
+from foreshape_controller.model.kinds import kind_of
 
 pytestmark = pytest.mark.unit
 

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -220,7 +221,7 @@ def test_a_file_that_is_no_calendar_is_refused_in_words(data):
 
 def test_huge_calendars_are_refused_before_they_are_read():
     with pytest.raises(Invalid, match="bytes"):
-        ical.parse(b"x" * (ical.TEXT_MOST + 1), TERMS, START)
+        ical.parse(b"x" * (ical.Bounds().size + 1), TERMS, START)
     with pytest.raises(Invalid, match="at most 2000"):
         ical.parse(b"BEGIN:VEVENT\r\n" * 2001, TERMS, START)
     dates = ",".join(["20260106T090000Z"] * 1001)
@@ -265,3 +266,33 @@ def test_a_file_with_broken_bytes_is_read_or_refused(junk, place):
     broken = whole[:spot] + bytes(junk) + whole[spot + len(junk) :]
     with suppress(Invalid):
         ical.parse(broken, TERMS, START)
+
+
+def calendar_of(rule, lines=""):
+    return (
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART:20260101T050000Z\r\nDTEND:20260101T060000Z\r\n"
+        f"RRULE:{rule}\r\n{lines}END:VEVENT\r\nEND:VCALENDAR\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("frequency", ["DAILY", "WEEKLY", "MONTHLY"])
+def test_a_rule_that_is_looked_for_until_the_end_of_time_is_refused(frequency):
+    """30 February: six seconds of CPU for each look at a daily one."""
+    with pytest.raises(Invalid, match="RRULE"):
+        ical.parse(calendar_of(f"FREQ={frequency};BYMONTH=2;BYMONTHDAY=30"), TERMS, START)
+
+
+def test_events_are_counted_however_they_are_written():
+    many = calendar_of("FREQ=DAILY").replace(b"END:VCALENDAR", b"begin:vevent\r\nuid:2\r\nend:vevent\r\n" * 200 + b"END:VCALENDAR")
+    with pytest.raises(Invalid, match="201 VEVENTs"):
+        ical.parse(many, TERMS, START, ical.TENANTS)
+
+
+def test_a_calendar_whose_rules_take_too_long_together_is_refused():
+    with pytest.raises(Invalid, match="take too long"):
+        ical.parse(calendar_of("FREQ=DAILY"), TERMS, START, ical.Bounds(cpu_s=0.0))
+
+
+def test_the_same_calendar_of_two_projects_is_two_calendars():
+    ids = {ical.parse(calendar_of("FREQ=DAILY"), msgspec.structs.replace(TERMS, project=p), START).events[0].id for p in ("", "p1", "p2")}
+    assert len(ids) == 3

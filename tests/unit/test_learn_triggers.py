@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foreshape_controller.decide.learning import GRAVITY, Action, Limits, Live, Terms, contest, judge_live
@@ -141,14 +141,15 @@ cells = st.tuples(st.sampled_from(["cpu", "memory", "disk", "net"]), st.sampled_
 
 @given(st.dictionaries(cells, st.floats(0.5, 1.5), min_size=1), st.floats(0.5, 1.0))
 def test_a_challenger_that_is_better_everywhere_still_wins_where_a_worse_one_won(ratios, gain):
-    assume(contest(ratios, Terms()).won)
-    assert contest({c: r * gain for c, r in ratios.items()}, Terms()).won
+    won = contest(ratios, Terms()).won
+    assert not won or contest({c: r * gain for c, r in ratios.items()}, Terms()).won
 
 
-@given(st.dictionaries(cells, st.floats(0.01, 5), min_size=1))
-def test_a_winner_is_never_clearly_worse_anywhere(ratios):
-    assume(contest(ratios, Terms()).won)
-    assert all(ratio <= Terms().allowed(*cell) for cell, ratio in ratios.items())
+@given(st.dictionaries(cells, st.floats(0.01, 0.9), min_size=1), cells, st.floats(0.01, 5))
+def test_a_winner_is_never_clearly_worse_anywhere(ratios, cell, ratio):
+    """One cell of any ratio beside better ones: drawn so, about half of the challengers win."""
+    won = contest({**ratios, cell: ratio}, Terms()).won
+    assert not won or ratio <= Terms().allowed(*cell)
 
 
 @pytest.mark.parametrize("cell", [("disk", "steps"), ("cpu", "peak24h")])

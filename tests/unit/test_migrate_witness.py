@@ -34,6 +34,7 @@ class Seen:
     host: str = "hv2"
     at: float = 120.0
     state: DomainState = DomainState.RUNNING
+    stopped_s: float | None = None
 
 
 @dataclass
@@ -146,6 +147,39 @@ def test_what_it_took_by_novas_clock_is_learnt_once():
     assert world.learnt == first
 
 
+def stopped(world: World, row: Moving, now: float = 130.0) -> Moving:
+    return Witness(world, world, world).stopped(row, now)
+
+
+PROMISED = replace(ROW, downtime_s=0.1, factors=(1.0, 1.0))
+
+
+def test_a_measured_downtime_is_kept_and_learnt_from_once():
+    world = World(seen=Seen(stopped_s=0.4))
+    row = stopped(world, PROMISED)
+    assert row.stopped_s == 0.4
+    first = dict(world.learnt)
+    assert first["downtime", "hv1|hv2"] == pytest.approx(4**0.2)
+    assert first["downtime", "*"] == first["downtime", "hv1|hv2"]
+    world.seen = Seen(stopped_s=9.0)
+    assert stopped(world, row) == row
+    assert world.learnt == first
+
+
+@pytest.mark.parametrize("seen", [None, Seen(), Seen(host="hv1", stopped_s=0.4), Seen(at=99.9, stopped_s=0.4)])
+def test_a_downtime_that_nobody_measured_is_none_and_teaches_nothing(seen):
+    """No report, none that says it, another host's, one of before the order."""
+    world = World(seen=seen)
+    assert stopped(world, PROMISED) == PROMISED
+    assert not world.learnt
+
+
+def test_a_downtime_without_a_prediction_is_told_and_teaches_nothing():
+    world = World(seen=Seen(stopped_s=0.4))
+    assert stopped(world, replace(PROMISED, downtime_s=0.0)).stopped_s == 0.4
+    assert not world.learnt
+
+
 @given(rate=st.floats(1.0, 1000.0), dirty=st.floats(0.0, 900.0), gap=st.floats(1.0, 60.0))
 def test_the_dirty_rate_is_what_was_sent_and_is_left_again(rate, dirty, gap):
     """In ``gap`` seconds ``rate`` MiB/s were sent, and ``dirty`` MiB/s written: what is left shrank by the difference."""
@@ -171,3 +205,30 @@ def test_moves_in_a_row_are_counted_back_from_the_last():
     day = 86400.0
     found = pasts([ended(5 * day), ended(5.5 * day), ended(6 * day), ended(2 * day), ended(6.1 * day, State.COMPENSATED)])
     assert (found["vm1"].ended, found["vm1"].moves) == (6 * day, 3), "the failed one moved nobody; the first was three days before"
+
+
+def test_what_was_sampled_of_a_migration_is_forgotten_when_it_is_over() -> None:
+    world = World(host="hv1", records=[record()], running=[record(memory_processed=10 * MIB, memory_remaining=90 * MIB)])
+    witness = Witness(world, world, world)  # type: ignore[arg-type]
+    witness.look(ROW, 101.0)
+    assert witness._bytes
+    witness.forget(ROW.id)
+    assert not witness._bytes
+
+
+@pytest.mark.parametrize(
+    ("heard", "now", "there", "said"),
+    [
+        ({"hv1": 130.0}, 131.0, None, ""),
+        ({"hv1": 130.0}, 189.0, None, ""),
+        ({"hv1": 130.0}, 190.0, None, "no word from the agent of hv1 for 60 s; if that host is dead, Nova cannot end this"),
+        ({"hv1": 50.0}, 159.0, None, ""),  # ordered at 100: not yet a minute of its own
+        ({"hv1": 50.0}, 160.0, None, "no word from the agent of hv1 for 110 s"),
+        ({"hv1": 130.0}, 500.0, 200.0, ""),  # it is there: the source has nothing more to say
+        ({}, 500.0, None, ""),  # a host without an agent says nothing ever
+    ],
+)
+def test_a_source_that_fell_silent_is_told(heard: dict[str, float], now: float, there: float | None, said: str) -> None:
+    world = World(heard=heard)
+    assert Witness(world, world, world).silence(replace(ROW, there_since=there), now).startswith(said)
+    assert bool(said) == bool(Witness(world, world, world).silence(replace(ROW, there_since=there), now))

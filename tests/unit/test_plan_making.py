@@ -224,3 +224,13 @@ def test_hosts_are_never_overfilled_and_the_order_of_servers_does_not_matter(row
     random.shuffle(shuffled)
     again = {d.server: d.cpu for d in make_plan(view(shuffled, [host(cpus=cpus)]), facts, NOW, numbered()).decisions}
     assert again == found
+
+
+@pytest.mark.parametrize("tier", ["guaranteed", "standard", "economy"])
+def test_a_floor_at_what_was_sold_needs_no_tier_that_lets_floors_be_lowered(tier):
+    """Who was claimed from a pool lately: what it used while it waited says nothing about its owner."""
+    one = server(tier=tier)
+    sold = one.entitlement
+    agreed = {"cpu": {one.id: sold.cpu.cores}, "memory": {one.id: sold.memory.mib}}
+    found = decide([one], agreed=agreed, cpu=0.1, memory=300.0)[one.id]
+    assert found.floor == sold

@@ -124,7 +124,10 @@ def test_two_tiers_may_give_at_the_same_time():
         ),
         (
             "tiers: {standard: {price: {cpu_core: 2, burst_cpu_core: 1}}}",
-            "tier standard, price: burst_cpu_core 1 is below cpu_core 2: borrowing is cheaper than buying",
+            (
+                "tier standard: price is deprecated, and counts only until the rate file ([pricing] rates_file) names a currency: "
+                "write the rates there (docs/pricing.md), then take price out"
+            ),
         ),
         (
             "assign: [{tier: economy, project: p}, {tier: standard, project: p}]",
@@ -136,6 +139,13 @@ def test_what_is_hardly_meant_is_allowed_and_said(text, words):
     found = check_tiers(text)
     assert found.tiers is not None
     assert words in found.warnings
+
+
+def test_a_file_of_the_last_version_is_taken_as_it_is_and_its_zeros_say_nothing():
+    """Its sample had a price of nothing in every tier: a controller that is upgraded starts with it, and warns of nothing."""
+    none = "price: {cpu_core: 0.0, memory_gib: 0.0, burst_cpu_core: 0.0, burst_memory_gib: 0.0}"
+    found = check_tiers(f"tiers: {{guaranteed: {{{none}}}, standard: {{{none}}}, economy: {{{none}}}}}")
+    assert (found.tiers, found.problems, found.warnings) == (check_tiers("").tiers, (), ())
 
 
 def test_every_number_of_a_tier_has_a_range():

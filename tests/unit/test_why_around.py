@@ -1,5 +1,7 @@
 """What stands around a decision in ``why``: what was in force, what it is worth, what really came."""
 
+from datetime import date
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,9 @@ from hypothesis import strategies as st
 from feedback_support import lived
 from foreshape_controller.decide.afterwards import afterwards, window
 from foreshape_controller.decide.circumstances import circumstances, learned, learned_of
-from foreshape_controller.decide.price import change_per_hour, freed_per_hour, per_hour, worth
+from foreshape_controller.decide.price import by_rates, change_per_hour, freed_per_hour, per_hour, worth
+from foreshape_controller.decide.rates_file import check_rates
+from foreshape_controller.decide.tiers import BUILT_IN, load_tiers
 from foreshape_controller.decide.why import Around, sentences
 from foreshape_controller.model.brakes import Halt
 from foreshape_controller.model.cap import Cap
@@ -107,6 +111,29 @@ def test_what_was_sold_is_paid_for_whatever_is_allocated_and_burst_as_long_as_it
 def test_what_is_freed_is_worth_its_price():
     assert freed_per_hour(PRICE, "cpu", 4, 1) == pytest.approx(0.06)
     assert freed_per_hour(PRICE, "cpu", 4, 6) == 0
+
+
+def cards(currency, text):
+    """Two cards: the second holds from 2026 on."""
+    found = check_rates(f"currency: {currency}\ncards: [{{valid_from: 2020-01-01, tiers: {{economy: {{}}}}}}, {text}]").cards
+    assert found is not None
+    return found
+
+
+CARD = "{valid_from: 2026-01-01, tiers: {standard: {cpu: {entitlement: 0.02, burst: 0.03}, memory: {entitlement: 0.01}}}}"
+
+
+def test_a_tier_costs_what_the_card_of_the_day_asks():
+    tiers = by_rates(load_tiers("tiers: {economy: {price: {cpu_core: 9}}}"), cards("EUR", CARD), date(2026, 2, 1)).tiers
+    assert tiers["standard"].price == PRICE
+    assert tiers["economy"].price == Price(), "a tier without rates costs nothing, whatever tiers.yaml says"
+    before = by_rates(BUILT_IN, cards("EUR", CARD), date(2025, 2, 1)).tiers
+    assert before["standard"].price == Price()
+
+
+def test_a_card_without_a_currency_is_an_example():
+    own = load_tiers("tiers: {economy: {price: {cpu_core: 9}}}")
+    assert by_rates(own, cards("XXX", CARD), date(2026, 2, 1)) is own
 
 
 @pytest.mark.parametrize(
