@@ -36,7 +36,7 @@ def link(web: WebController, tmp_path: Path, token: str = "secret-1", **more: ob
     tokens = TokenStore(tmp_path / "token")
     if token:
         tokens.replace(token)
-    return HttpLink(web.url, tokens, host=HOST, **({"timeout_s": 2.0} | more))  # type: ignore[arg-type]
+    return HttpLink(web.url, tokens, host=HOST, **({"timeout_s": 15.0} | more))  # type: ignore[arg-type]
 
 
 def test_a_report_goes_out_with_the_token_and_the_reply_comes_back(web: WebController, tmp_path: Path) -> None:

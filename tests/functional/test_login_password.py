@@ -48,7 +48,7 @@ def keystone(serving):
 
 @pytest.fixture
 def program(tmp_path, keystone):
-    door = connect(Access(timeout_s=2.0, options=keystone.options()), Ways(Patience(tries=1)))
+    door = connect(Access(timeout_s=15.0, options=keystone.options()), Ways(Patience(tries=1)))
     made = build(settings(tmp_path), tokens=KeystoneTokens(door.subject, TokenTerms(), time.time, time.monotonic, door.issue))
     yield made
     made.store.close()

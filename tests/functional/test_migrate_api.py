@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from cli_support import Operator
-from cloud_emulator import Emulator, running
+from cloud_emulator import ANSWERED_S, Emulator, running
 from foreshape_controller.cli.migration import ALL_COLUMNS
 from foreshape_controller.cloud.call import Ways
 from foreshape_controller.cloud.patience import Patience
@@ -38,7 +38,7 @@ class World:
             emulator.add_host(host)
         self.one = emulator.boot("node01", vcpus=4, ram=4096, name="web-1")
         self.two = emulator.boot("node01", vcpus=2, ram=2048, name="web-2")
-        door = connect(Access(timeout_s=0.5, options=emulator.options()), Ways(Patience(tries=1), sleep=lambda _: None))
+        door = connect(Access(timeout_s=ANSWERED_S, options=emulator.options()), Ways(Patience(tries=1), sleep=lambda _: None))
         base = settings(folder)
         options = replace(
             base,

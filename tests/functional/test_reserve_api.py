@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from cli_support import Operator
-from cloud_emulator import Emulator, running
+from cloud_emulator import ANSWERED_S, Emulator, running
 from foreshape_controller.cloud.call import Ways
 from foreshape_controller.cloud.patience import Patience
 from foreshape_controller.cloud.session import Access, connect
@@ -37,7 +37,7 @@ class World:
         emulator.now = emulator.nova.now = lambda: self.at
         emulator.add_host("node01", zone="east")
         emulator.add_host("node02", zone="west")
-        door = connect(Access(timeout_s=0.5, options=emulator.options()), Ways(Patience(tries=1), sleep=lambda _: None))
+        door = connect(Access(timeout_s=ANSWERED_S, options=emulator.options()), Ways(Patience(tries=1), sleep=lambda _: None))
         base = settings(folder)
         self.program: Program = build(replace(base, cloud=replace(base.cloud, enabled=True)), lambda: self.at, door)
         self.program.store.modes.set("cloud", Mode.ACT, "a test", self.at)

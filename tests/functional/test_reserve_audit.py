@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -382,11 +383,13 @@ def test_a_lock_that_cannot_be_lifted_now_is_lifted_later(here: World) -> None:
 # -- a cloud that is not well
 
 
+PATTERNS = ["/allocations", "/traits", "placement (PUT|POST|DELETE)"]
+
+
 @pytest.mark.parametrize(
     "fault",
     [
         {"kind": "storm", "times": 3},
-        {"kind": "slow", "seconds": 0.5},
         {"kind": "drop"},
         {"kind": "lost"},
         {"kind": "status", "status": 503},
@@ -395,9 +398,19 @@ def test_a_lock_that_cannot_be_lifted_now_is_lifted_later(here: World) -> None:
     ],
     ids=lambda f: f"{f['kind']}{f.get('status', '')}",
 )
-@pytest.mark.parametrize("pattern", ["/allocations", "/traits", "placement (PUT|POST|DELETE)"])
+@pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_fault_of_placement_leaves_journal_and_placement_agreed(here: World, fault: dict[str, object], pattern: str) -> None:
-    here.fails(pattern, **{"times": 2, **fault})  # type: ignore[arg-type]
+    agrees_after(here, pattern, **fault)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_an_answer_of_placement_that_comes_too_late_leaves_them_agreed(tmp_path: Path, pattern: str) -> None:
+    with world(tmp_path, timeout_s=0.3, orphan_grace_s=GRACE_S, audit_every_s=300.0) as hasty:
+        agrees_after(hasty, pattern, kind="slow", seconds=0.5)
+
+
+def agrees_after(here: World, pattern: str, **fault: Any) -> None:
+    here.fails(pattern, **{"times": 2, **fault})
     try:
         held = here.hold(count=2)
         here.reservations.hand_over(held.id, lambda: None, here.at, force=True)

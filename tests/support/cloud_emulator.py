@@ -24,6 +24,8 @@ from emulated_placement import PlacementState
 from emulated_pools import GlanceState, NeutronState
 from emulated_problem import Problem
 
+ANSWERED_S = 15.0
+"""A client waits so long for the emulator: on a busy machine it may be its turn only after a second."""
 PROJECT, USER = "5e55000000000000000000000000c10d", "5e55000000000000000000000000a9e7"
 
 

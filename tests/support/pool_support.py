@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from cloud_emulator import PROJECT, Emulator, Fault, running
+from cloud_emulator import ANSWERED_S, PROJECT, Emulator, Fault, running
 from foreshape_controller import assemble
 from foreshape_controller.cloud.call import Ways
 from foreshape_controller.cloud.patience import Patience
@@ -97,7 +97,7 @@ class World:
 
     def start(self) -> None:
         """The controller comes up on the database that is there, and reads the cloud."""
-        access = Access(timeout_s=0.5, options=self.emulator.options())
+        access = Access(timeout_s=ANSWERED_S, options=self.emulator.options())
         cloud: Any = connect(access, Ways(Patience(tries=2, first_s=0.0, spread=0.0), sleep=lambda _: None))
         door = Cloud(Mortal(cloud.nova, self.life), cloud.placement, cloud.keystone, cloud.glance, Mortal(cloud.neutron, self.life))  # type: ignore[arg-type]
         self._make(door)

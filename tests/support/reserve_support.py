@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cloud_emulator import Emulator, Fault, running
+from cloud_emulator import ANSWERED_S, Emulator, Fault, running
 from foreshape_controller import assemble
 from foreshape_controller.cloud.call import Ways
 from foreshape_controller.cloud.patience import Patience
@@ -29,7 +29,7 @@ class Killed(BaseException):
 class World:
     """Three hosts of 64 VCPU (16 per consumer), mode act; ``at`` is the time of day."""
 
-    def __init__(self, folder: Path, emulator: Emulator, mode: Mode = Mode.ACT, **options: Any) -> None:
+    def __init__(self, folder: Path, emulator: Emulator, mode: Mode = Mode.ACT, timeout_s: float = ANSWERED_S, **options: Any) -> None:
         self.at = T0
         self.emulator = emulator
         emulator.now = emulator.nova.now = lambda: self.at
@@ -39,7 +39,7 @@ class World:
         for host in HOSTS:
             emulator.add_host(host)
         self.cloud: Cloud = connect(
-            Access(timeout_s=0.3, options=emulator.options()), Ways(Patience(tries=2, first_s=0.0, spread=0.0), sleep=lambda _: None)
+            Access(timeout_s=timeout_s, options=emulator.options()), Ways(Patience(tries=2, first_s=0.0, spread=0.0), sleep=lambda _: None)
         )
         self.start()
         self.store.modes.set("cloud", mode, "a test", self.at)
@@ -128,7 +128,7 @@ def world(folder: Path, mode: Mode = Mode.ACT, **options: Any) -> Iterator[World
         made.store.close()
 
 
-def until(holds: Callable[[], bool], what: str, seconds: float = 5.0) -> None:
+def until(holds: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"waited {seconds} s for {what}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from cloud_emulator import Emulator, running
+from cloud_emulator import ANSWERED_S, Emulator, running
 from foreshape_controller.cloud.call import Ways
 from foreshape_controller.cloud.patience import Patience
 from foreshape_controller.cloud.session import Access, Cloud, connect
@@ -37,7 +37,7 @@ class CloudedWorld:
         base = settings(folder, **self._files(tiers=tiers, segments=segments), forecast="off")
         self.settings = replace(base, cloud=replace(base.cloud, enabled=True))
         patience = Patience(tries=2, first_s=0.0, spread=0.0)
-        self.cloud: Cloud = connect(Access(timeout_s=0.3, options=emulator.options()), Ways(patience, sleep=lambda _: None))
+        self.cloud: Cloud = connect(Access(timeout_s=ANSWERED_S, options=emulator.options()), Ways(patience, sleep=lambda _: None))
         self._sequences: dict[str, int] = {}
         self._guests: dict[str, dict[str, DomainCard]] = {}
         self.start()
