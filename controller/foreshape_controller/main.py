@@ -430,6 +430,7 @@ def _loops(program: Program) -> _Loops:
             "interval",
             seconds=seconds,
             id=name,
+            name=f"the loop {name}",
             executor=executor,
             max_instances=1,
             coalesce=True,
