@@ -109,6 +109,36 @@ def test_once_an_operator_put_it_right_its_migration_ends_and_its_room_is_given_
     world.tidy()
 
 
+def test_a_guest_that_is_brought_back_is_never_told_to_be_started_anew_while_its_host_may_still_report_it(world: MoveWorld) -> None:
+    server = arrived_in_secret(world)
+    passes(world, SURE_S + 20.0)
+    world.leaving.add(server)
+    passes(world, 20.0)
+    assert "reports it on its way" in world.done()[0].waits
+    world.absent.add(server)
+    passes(world, 20.0)
+    (row,) = world.done()
+    assert not row.over
+    assert "whose agent may still report it" in row.waits
+    world.absent.clear()
+    world.leaving.clear()
+    del world.strays[server]
+    passes(world, 30.0)
+    (row,) = world.done()
+    assert row.migration.state is State.COMPENSATED
+    assert "reboot" not in row.migration.said
+
+
+def test_one_that_nobody_reports_afterwards_is_said_to_be_gone(world: MoveWorld) -> None:
+    server = arrived_in_secret(world)
+    passes(world, SURE_S + 20.0)
+    world.absent.add(server)
+    passes(world, 120.0)
+    (row,) = world.done()
+    assert row.migration.state is State.COMPENSATED
+    assert f"'openstack server reboot --hard {server}'" in row.migration.said
+
+
 def test_a_failed_migration_does_not_wait_for_ever(world: MoveWorld) -> None:
     arrived_in_secret(world)
     passes(world, SURE_S + 20.0)

@@ -162,8 +162,9 @@ def test_a_guest_that_nova_lost_sight_of_is_told_held_left_alone_and_brought_bac
     assert (end.runs, end.nova, end.claims) == (["hv1"], ("hv1", "ACTIVE", ""), ["hv1"])
     assert (end.novas, end.strangers) == ([], [])
     assert world.spoken() > before[1]
+    assert "reboot" not in end.said, "its guest runs"
     again = world.propose("hv2")
-    world.ended(again)
+    world.comes_to(again, "settled")
     assert world.state(again) == "settled", "it can be moved as ever"
 
 

@@ -40,6 +40,8 @@ class MoveWorld(World):
         """By server: the host where its guest runs, where Nova has another."""
         self.absent: set[str] = set()
         """Servers that no agent reports."""
+        self.leaving: set[str] = set()
+        """Servers whose guests somebody moves without Nova."""
         self.stops: dict[tuple[str, str], float] = {}
         """By server and host: how long coming there stopped its guest, where the hypervisor says it."""
         self.ahead: dict[str, float] = {}
@@ -81,7 +83,7 @@ class MoveWorld(World):
 
     def _sample(self, server: Any) -> VmSample:
         cores, mib = self.shapes.get(server.id, (server.vcpus, server.ram))
-        state = DomainState.MIGRATING if server.status == "MIGRATING" else DomainState.RUNNING
+        state = DomainState.MIGRATING if server.status == "MIGRATING" or server.id in self.leaving else DomainState.RUNNING
         zero = Cores(0.0)
         cpu = CpuSample(
             used=Cores(1.0), waiting=zero, throttled=zero, demand=Cores(1.0), allocation=Cores(cores), censored=False, confidence=1.0

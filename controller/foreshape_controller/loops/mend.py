@@ -71,6 +71,8 @@ class Sightings(Protocol):
 
     def of(self, wanted: Collection[str]) -> Mapping[str, Sighting]: ...
 
+    def left(self, server: str) -> tuple[str, float] | None: ...
+
     def hosts(self) -> Mapping[str, float]: ...
 
 
@@ -140,6 +142,8 @@ class Mend:
             return self._waits(row, f"Nova still does something to it: {server.task_state or server.status}", now), []
         if row.failed_at is not None and now - row.failed_at < NOVA_LATE_S:
             return self._waits(row, f"looked at for {NOVA_LATE_S:.0f} s: Nova may still call it an error", now), []
+        if why := self._just_seen_elsewhere(server, now):
+            return self._waits(row, why, now), []
         row, found = self._shape(row, server.host, now)
         if not found:
             return row, []
@@ -194,6 +198,16 @@ class Mend:
             return ""
         one = Misplaced(server=server.id, name=server.name, nova=server.host, runs=seen.host, since=now)
         return f"{one.told}; {one.remedy}"
+
+    def _just_seen_elsewhere(self, server: CloudServer, now: float) -> str:
+        """A guest that an operator brings back is for some seconds in no agent's report: told not to be seen, it would be started anew."""
+        seen = self._k.sightings.of([server.id]).get(server.id)
+        if seen is not None and seen.host != server.host and seen.state is DomainState.MIGRATING:
+            return f"{seen.host} reports it on its way, and Nova names {server.host}"
+        where, since = self._k.sightings.left(server.id) or (server.host, now)
+        if where == server.host or now - since >= FRESH_S:
+            return ""
+        return f"its guest left {where} {now - since:.0f} s ago, and Nova names {server.host}, whose agent may still report it"
 
     # -- a server in ERROR
 

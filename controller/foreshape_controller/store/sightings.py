@@ -56,6 +56,13 @@ class Sightings:
         told = {row.host: _by_server(row.samples) for row in rows}
         return {row.id: _seen(row, told[row.host][row.id]) for row in rows if row.id in told[row.host]}
 
+    def left(self, server: str) -> tuple[str, float] | None:
+        """Host whose agent was the last to report it, and when a report no longer had it; None: one has it now, or none ever had."""
+        query = select(servers.c.host, servers.c.released_at).where(servers.c.id == server, servers.c.released_at.is_not(None))
+        with self._db.read() as conn:
+            row = conn.execute(query).one_or_none()
+        return (row.host, row.released_at) if row is not None else None
+
     def proven(self, server: str) -> Shape:
         """What our newest proven actions left it with, whoever of us wanted them."""
         mine = (outcomes.c.server == server, outcomes.c.verdict == Verdict.APPLIED.value, outcomes.c.stray.is_(False))
