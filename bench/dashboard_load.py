@@ -346,7 +346,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--days", type=int, default=6, help="whole days of history before today's")
     parser.add_argument("--api-only", action="store_true", help="no browser")
-    parser.add_argument("--chromium", default=None, help="the browser's path; Playwright's own without")
+    parser.add_argument("--chromium", default="/usr/bin/chromium", help="the browser's path (default %(default)s)")
     parser.add_argument("--folder", help="where the database lies, or is made; one that is there is used again")
     parser.add_argument("--keep", action="store_true", help="leave the folder")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
