@@ -1,6 +1,7 @@
 """Hard caps: who may use at most how much, until when and why. Operators set them; a tenant sees those that concern him."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,10 +33,13 @@ SHOWN = 100
 @get("/caps", rule="caps:list", sync_to_thread=True)
 def caps(services: NamedDependency[Services], caller: NamedDependency[Caller]) -> list[CapAnswer]:
     """All caps that concern the caller: those in force first, then those that ended, the newest first."""
-    now = services.clock()
-    scope = services.guarding.scope(now)
-    his = _his(caller, scope)
-    found = [_told(services, caller, _answer(c, his, now)) for c in services.store.caps.all() if _concerns(c, caller, his)]
+    now, all_of_them = services.clock(), services.store.caps.all()
+    if not all_of_them:
+        return []
+    his = _his(caller, services.guarding.glance(now, visible.GLANCE_S))
+    members = Counter(scope for s in his.servers for scope in set(rules.scopes(s, his.groups)))
+    concern = [c for c in all_of_them if _for(c, caller) or members[c.scope]]
+    found = [_told(services, caller, _answer(c, members[c.scope], now)) for c in concern]
     return sorted(found, key=lambda c: (c.state != "in force", -c.since))
 
 
@@ -112,11 +116,12 @@ def _his(caller: Caller, scope: Scope) -> Scope:
 
 def _concerns(cap: Cap, caller: Caller, his: Scope) -> bool:
     """Set for him, or for a host or a segment in which he has a server now."""
-    return (
-        caller.everywhere
-        or cap.scope == f"project:{caller.project}"
-        or any(cap.scope in set(rules.scopes(s, his.groups)) for s in his.servers)
-    )
+    return _for(cap, caller) or any(cap.scope in set(rules.scopes(s, his.groups)) for s in his.servers)
+
+
+def _for(cap: Cap, caller: Caller) -> bool:
+    """Whoever is in its scope."""
+    return caller.everywhere or cap.scope == f"project:{caller.project}"
 
 
 def _told(services: Services, caller: Caller, answer: CapAnswer) -> CapAnswer:
@@ -144,7 +149,7 @@ def _shown(services: Services, cap: Cap, caller: Caller = OPERATOR) -> CapAnswer
     strict = rules.strictest(scope.caps, scope.servers, scope.groups, now).get(cap.resource, {})
     of = [s for s in scope.servers if cap.scope in set(rules.scopes(s, scope.groups))]
     effects = tuple(_effect(services, cap, s, strict) for s in of[:SHOWN]) if cap.state(now) == "in force" else ()
-    return msgspec.structs.replace(_answer(cap, scope, now), effects=effects)
+    return msgspec.structs.replace(_answer(cap, len(of), now), effects=effects)
 
 
 def _effect(services: Services, cap: Cap, server: Server, strictest: Mapping[str, Cap]) -> CapEffect:
@@ -168,7 +173,7 @@ def _seen(services: Services, cap: Cap, server: Server) -> str:
     return "nothing yet"
 
 
-def _answer(cap: Cap, scope: Scope, now: float) -> CapAnswer:
+def _answer(cap: Cap, servers: int, now: float) -> CapAnswer:
     return CapAnswer(
         id=cap.id,
         scope=cap.scope,
@@ -181,7 +186,7 @@ def _answer(cap: Cap, scope: Scope, now: float) -> CapAnswer:
         left_s=max(0.0, cap.ends - now),
         reason=cap.reason,
         by=cap.by,
-        servers=sum(cap.scope in set(rules.scopes(s, scope.groups)) for s in scope.servers),
+        servers=servers,
         lifted_at=cap.lifted_at,
         lifted_why=cap.lifted_why,
     )

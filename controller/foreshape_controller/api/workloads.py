@@ -34,7 +34,7 @@ def anomalies(
 ) -> list[AnomalyAnswer]:
     """The newest first. ``server``: id or name, or a group's series (``host:NAME``). ``days``: how far back."""
     now = services.clock()
-    view = visible.glance(services, caller)
+    view = visible.called(services, caller, server) if server else visible.glance(services, caller)
     names = {str(s.id): s.name for s in view.servers}
     among = None if caller.only is None else (*names, f"project:{caller.only}")
     series = _series(view, server, among) if server else None

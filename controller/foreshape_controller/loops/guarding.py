@@ -35,6 +35,8 @@ class _Caps(Protocol):
 class _Inventory(Protocol):
     def view(self, now: float) -> ClusterView: ...
 
+    def lately(self, now: float, within_s: float) -> ClusterView: ...
+
 
 class GuardStore(Protocol):
     """The part of the store that is needed here."""
@@ -64,6 +66,7 @@ class Guarding:
         self._servers: Mapping[str, Server] = {}
         self._grouped: Groups | None = None
         self._looked_at = float("-inf")
+        self._glanced: tuple[ClusterView, Mapping[str, tuple[str, ...]]] | None = None
 
     def __call__(self, plan: Plan, orders: tuple[Order, ...], view: ClusterView) -> None:  # noqa: ARG002  a listener's shape
         """Remember who is in which tier by the newest plan."""
@@ -94,8 +97,17 @@ class Guarding:
     def scope(self, now: float) -> "Scope":
         """Everything that a person's question about caps is answered from, as it is now."""
         view, told = self._store.inventory.view(now), self._store.caps.told(now)
-        members = [Member.of(s) for s in view.servers]
-        return Scope(view.servers, grouped(members, self._segments, self._classes()).of, told)
+        return Scope(view.servers, self._groups_of(view), told)
+
+    def glance(self, now: float, within_s: float) -> "Scope":
+        """The same for lists, of servers as they were at most so long ago: to see all of a large cloud takes a second."""
+        view, told, kept = self._store.inventory.lately(now, within_s), self._store.caps.told(now), self._glanced
+        if kept is None or kept[0] is not view:
+            kept = self._glanced = (view, self._groups_of(view))
+        return Scope(view.servers, kept[1], told)
+
+    def _groups_of(self, view: ClusterView) -> Mapping[str, tuple[str, ...]]:
+        return grouped([Member.of(s) for s in view.servers], self._segments, self._classes()).of
 
     def floor(self, server: Server, resource: str) -> float:
         """What its tier promises, in the resource's unit; of disks and network nothing is promised."""
