@@ -74,6 +74,8 @@ class Story:
     runs: list[str]
     up: tuple[float, float]
     """Seconds by the moved guest's own kernel, before and after."""
+    words: str
+    """The end of its consoles."""
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,7 @@ def play(stage: Stage, servers: list[str], event_at: float, before: tuple[list[A
         left=stage.held(TARGET),
         runs=stage.runs(gone[0]),
         up=(up[gone[0]], stage.uptime(gone[0])),
+        words=stage.last_words(gone[0]),
     )
 
 
@@ -195,7 +198,7 @@ def test_the_arrival_is_proven_and_the_shape_came_along(story: Story) -> None:
     assert steps.index("reserved") < steps.index("ordered") < steps.index("arrived") < steps.index("settled")
     assert (story.view.servers[story.server].host, story.view.servers[story.server].status) == (TARGET, "ACTIVE")
     assert story.runs == [TARGET]
-    assert story.up[1] > story.up[0] > 0, "the same guest, never started anew"
+    assert story.up[1] > story.up[0] > 0, f"the same guest, never started anew: {story.words}"
     assert story.quota > 0
 
 

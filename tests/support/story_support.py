@@ -77,6 +77,12 @@ class Stage:
         said = [seen.up for file in files if file.exists() for seen in Console(file).poll()]
         return said[-1] if said else 0.0
 
+    def last_words(self, server: str, most: int = 25) -> str:
+        """What its guest said last on either host: why it was started anew, if it was."""
+        files = {h: self.cloud.host(h).folder / "lib/instances" / server / "console.log" for h in self.cloud.hosts}
+        told = {h: file.read_text(errors="replace").splitlines()[-most:] for h, file in files.items() if file.exists()}
+        return "\n".join(f"{h}: {line}" for h, lines in told.items() for line in lines)
+
     def reserved(self, host: str) -> bool:
         """Room is held there, or was already handed over: between the two lies half a second."""
         rows = self.controller.rows("select state from reservations where host = ?", host)
