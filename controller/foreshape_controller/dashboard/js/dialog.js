@@ -43,7 +43,8 @@ export function ask({ title, text = [], fields = [], typed = "", verb, danger = 
 
 /** Something that is shown once: `text` to read, and `value` to take away. */
 export function showOnce({ title, text, label, value }) {
-  const field = h("input", { type: "text", readonly: true, value, spellcheck: "false", class: "mono" });
+  const field = h("input", { type: "text", readonly: true, spellcheck: "false", class: "mono" });
+  field.value = value; // the property only: an attribute would be in the page's markup
   const told = h("p", { role: "status" });
   const copy = button("Copy it", async () => {
     field.select();
