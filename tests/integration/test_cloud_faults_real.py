@@ -94,7 +94,7 @@ def test_whoever_dies_the_move_ends_and_leaves_nothing(world: World, part: str, 
     print(f"{part}, at {at}: {end.state} on {end.runs} after {end.took_s:.0f} s, ordered {end.orders}x: {end.said}")
     assert len(end.runs) == 1, "the guest runs once"
     assert end.nova == (end.runs[0], "ACTIVE", "")
-    assert end.up > end.before_up, "and was never started anew"
+    assert world.left_alone(world.server, end.before_up, end.up), f"and was never started anew: {world.last_words(world.server)}"
     assert end.orders <= 1
     print(f"Nova's own leftovers: {end.novas}; the server's claim: {end.claims}")
     assert end.claims == end.runs

@@ -74,6 +74,8 @@ class Story:
     runs: list[str]
     up: tuple[float, float]
     """Seconds by the moved guest's own kernel, before and after."""
+    left_alone: bool
+    """Whether nobody started it anew in between."""
     words: str
     """The end of its consoles."""
 
@@ -133,6 +135,7 @@ def play(stage: Stage, servers: list[str], event_at: float, before: tuple[list[A
     move = eventually(lambda: settled(stage, gone[0]), "the end of the story", 120, every_s=1)
     eventually(lambda: stage.quota(gone[0], TARGET) > 0, "the cap on the target", 60)
     stage.empty(taken)
+    lived = (up[gone[0]], stage.uptime(gone[0]))
     return Story(
         before=before,
         looked_s=row["since"] - began,
@@ -150,7 +153,8 @@ def play(stage: Stage, servers: list[str], event_at: float, before: tuple[list[A
         view=stage.view(),
         left=stage.held(TARGET),
         runs=stage.runs(gone[0]),
-        up=(up[gone[0]], stage.uptime(gone[0])),
+        up=lived,
+        left_alone=stage.left_alone(gone[0], *lived),
         words=stage.last_words(gone[0]),
     )
 
@@ -198,7 +202,7 @@ def test_the_arrival_is_proven_and_the_shape_came_along(story: Story) -> None:
     assert steps.index("reserved") < steps.index("ordered") < steps.index("arrived") < steps.index("settled")
     assert (story.view.servers[story.server].host, story.view.servers[story.server].status) == (TARGET, "ACTIVE")
     assert story.runs == [TARGET]
-    assert story.up[1] > story.up[0] > 0, f"the same guest, never started anew: {story.words}"
+    assert story.left_alone, f"the same guest, never started anew: {story.up}; {story.words}"
     assert story.quota > 0
 
 
