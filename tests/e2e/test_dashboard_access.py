@@ -107,18 +107,13 @@ def focused(page: Page) -> str:
 
 
 def test_all_of_it_is_light_and_a_second_visit_lighter(web: Watched) -> None:
-    page = web.page()
-    sizes: list[int] = []
-    statuses: list[int] = []
-
-    def count(response) -> None:
-        if "/dashboard/" in response.url:
-            statuses.append(response.status)
-            sizes.append(response.request.sizes()["responseBodySize"] if response.status == 200 else 0)
-
-    page.on("requestfinished", lambda r: count(r.response()))
+    page, ended = web.page(), []
+    page.on("requestfinished", lambda r: "/dashboard/" in r.url and ended.append(r))
     page.goto(web.url)
     page.get_by_role("button", name="Log in").wait_for()
+    page.wait_for_load_state("networkidle")
+    responses = [r.response() for r in ended]
+    sizes = [r.request.sizes()["responseBodySize"] for r in responses if r.status == 200]
     assert len(sizes) > 20
     assert 30_000 < sum(sizes) < TRANSFER_MOST
     etag = page.request.get(f"{web.url}/dashboard/js/main.js").headers["etag"]

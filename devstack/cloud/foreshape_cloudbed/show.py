@@ -68,5 +68,9 @@ def clouds() -> list[str]:
 
 
 def down(name: str) -> None:
-    for each in clouds() if name == "--all" else [name]:
+    """Takes away that cloud, or all; says which there are when it is none of them."""
+    there = clouds()
+    if name not in {"--all", *there}:
+        print(f"cloud: none is called {name}; there are: {', '.join(there) or 'none'} (--all takes away all of them)")
+    for each in there if name == "--all" else [name]:
         Cloud(each, 0).down()
