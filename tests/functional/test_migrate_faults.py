@@ -298,6 +298,25 @@ def test_a_server_that_nova_has_in_error_on_its_target_has_arrived_once_its_stat
     assert world.orders(server) == 1 + (mode is Mode.ACT), "the order, and the repair"
 
 
+def test_a_guest_that_nova_only_calls_moved_is_told_and_what_nova_holds_for_it_after_its_end_too(world: MoveWorld) -> None:
+    """The source died before anything was sent: Nova 34 names the target, in ERROR, and keeps the migration's share."""
+    server, nova = under_way(world), world.emulator.nova
+    world.silent.update({"node01", "node02"})
+    with world.emulator.lock:
+        nova._arrive(nova.migrations[-1])
+        nova._set(nova.migrations[-1], "error")
+        nova.servers[server].status = "ERROR"
+    for _ in range(3):
+        world.round(61.0)
+    (row,) = world.store.migrating.moves.open()
+    assert "no agent says that its guest runs: an operator has to look; it ran on node01 before" in row.waits
+    nova.delete(server)
+    state, said = ended(world)
+    assert state is State.COMPENSATED
+    assert f"openstack resource provider allocation delete {nova.migrations[-1].uuid}" in said
+    assert world.orders(server) == 1
+
+
 def test_an_error_that_nova_writes_after_the_failure_of_its_migration_is_repaired_too(world: MoveWorld) -> None:
     """Seen with Nova 34: the record says failed while the server is still ACTIVE, and only then the server goes to ERROR."""
     server, nova = under_way(world), world.emulator.nova

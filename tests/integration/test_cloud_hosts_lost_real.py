@@ -50,8 +50,14 @@ class Lost(World):
         assert at == "running"
         return move
 
-    def ended(self, move: str, within_s: float = 240) -> str:
-        eventually(lambda: State(self.state(move)).over, "the end of the move", within_s, every_s=0.5)
+    def left_over(self) -> set[str]:
+        """Whoever holds room on the hosts and is none of the servers."""
+        placement = self.hands.cloud.placement
+        holders = {c for host in self.view().hosts.values() for c in placement.holders(host.provider)}
+        return holders - {self.server, *self.others.values()}
+
+    def ended(self, move: str) -> str:
+        eventually(lambda: State(self.state(move)).over, "the end of the move", 240, every_s=0.5)
         return str(self.shown(move)["said"])
 
 
@@ -131,6 +137,54 @@ def test_the_target_dies_while_it_takes(world: Lost) -> None:
     assert end.locked == []
     assert world.runs(world.others["hv1"]) == ["hv1"]
     assert world.spoken(world.others["hv1"]) > other_up
+
+
+@pytest.mark.parametrize("step", ["reserved", "ordered", "arrived"])
+@pytest.mark.parametrize("dies", ["source", "target"])
+def test_a_host_dies_at_another_step(world: Lost, dies: str, step: str) -> None:
+    """Whoever is not on the host that dies lives on; and nothing of ours stays behind, wherever the move was.
+
+    Nova 34 carries out what it accepted once a host is back. Of a source that died with its guest it may then call the guest moved, and an
+    error: nobody sees it run, which is told, and the move waits for an operator, who deletes it here.
+    """
+    dead, alive = ("hv1", "hv2") if dies == "source" else ("hv2", "hv1")
+    before, other_up = (world.orders(world.server), world.spoken()), world.spoken(world.others[alive])
+    move = world.propose("hv2")
+    at = world.comes_to(move, step)
+    on = world.runs(world.server)
+    gone_for_a_while(world, dead, move)
+    told = str(eventually(lambda: ended_or_told(world, move), "its end, or a word for an operator", 420, every_s=1.0))
+    end = looked(world, move, before)
+    print(f"the {dies} died at {at}, the guest was on {on}: {end.state}, {told}")
+    assert end.orders <= 1
+    assert end.ours == []
+    assert end.locked == []
+    assert world.runs(world.others[alive]) == [alive]
+    assert world.spoken(world.others[alive]) > other_up
+    if on == [dead]:
+        assert (end.state == "settled") == (at in {"arrived", "settled"})
+        assert end.runs == [], "lost with its host"
+    if on == [alive]:
+        assert (end.state == "settled") == (end.runs == ["hv2"])
+        assert len(end.runs) == 1
+        assert end.nova == (end.runs[0], "ACTIVE", "")
+        assert world.left_alone(world.server, before[1], world.spoken()), world.last_words(world.server)
+    if not State(end.state).over:
+        world.hands.users.delete(world.server)
+        said = world.ended(move)
+        if end.novas:
+            assert f"openstack resource provider allocation delete {end.novas[0]}" in said
+            world.hands.cloud.placement.delete_allocation(end.novas[0])
+    elif end.novas or end.claims != [end.nova[0]]:
+        world.heal(move)
+    assert not world.controller.ask("reservation", "list")
+    assert world.left_over() == set(), "what is told puts Nova's claims right"
+
+
+def ended_or_told(world: Lost, move: str) -> str:
+    """What is said of a move that is over, or that waits for an operator; empty: neither."""
+    said = str(world.shown(move)["said"])
+    return said if State(world.state(move)).over or "an operator has to look" in said else ""
 
 
 def test_a_guest_that_nova_lost_sight_of_is_told_held_left_alone_and_brought_back(world: Lost) -> None:

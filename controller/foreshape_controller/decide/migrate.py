@@ -102,10 +102,11 @@ def _call_off(migration: Migration, _event: Event, _now: float) -> Migration:
     return replace(migration, said="cancel asked for, but this Nova does not survive an abort: it runs to its end")
 
 
-def _gone(migration: Migration, _event: Event, _now: float) -> Migration:
-    """There is nothing left to move or to restore; an arrival stays one."""
+def _gone(migration: Migration, event: Event, _now: float) -> Migration:
+    """There is nothing left to move or to restore; an arrival stays one. What Nova left behind is said."""
     state = State.ARRIVED if migration.state is State.ARRIVED else State.FAILED
     why = migration.said if migration.state in (State.FAILED, State.ABORTED) else "the server was deleted"
+    why = f"{why}; {event.text}" if event.alarm else why
     kept = State.ABORTED if migration.state is State.ABORTED else state
     return replace(migration, state=kept, gone=True, restored=True, said=why)
 

@@ -202,7 +202,10 @@ class Carrier:
         try:
             return ways[instruction.do](row, now)
         except Gone as e:
-            return row, [Event(Happened.GONE, text=str(e))] if instruction.do is not Do.RELEASE else []
+            if instruction.do is Do.RELEASE:
+                return row, []
+            left = self._h.mend.left_behind(row)
+            return row, [Event(Happened.GONE, text=left or str(e), alarm=bool(left))]
         except ControllerError as e:
             return self._waits(row, f"{instruction.do.value}: {e}", now), []
 

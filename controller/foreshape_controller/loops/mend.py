@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
+from foreshape_controller.errors import ControllerError
 from foreshape_controller.loops.durations import same_but_for_time
 from foreshape_controller.loops.witness import HERE, SILENT_S
 from foreshape_controller.model.answers import OrderAnswer
@@ -160,6 +161,19 @@ class Mend:
             return row
         return self._repair(row, server, now)
 
+    def left_behind(self, row: Moving) -> str:
+        """What Nova still holds for its migration of a server that was deleted; empty: nothing, or nobody can be asked.
+
+        Seen with Nova 34: the source died before anything was sent, the server was deleted in ERROR, the migration's share stayed.
+        """
+        left = row.migration.nova_id
+        try:
+            where = ", ".join(sorted(self._k.claims(left) or ())) if left else ""
+        except ControllerError:
+            return ""
+        remedy = f"'openstack resource provider allocation delete {left}'"
+        return f"Nova still holds room on {where} for its migration {left}: if that stays, {remedy} gives it back" if where else ""
+
     def _claimed_elsewhere(self, row: Moving, server: CloudServer) -> str:
         """What an operator has to know of a claim that Nova forgot on the target (seen with Nova 34 whose source lost its libvirt)."""
         claims = self._k.claims(server.id)
@@ -231,7 +245,7 @@ class Mend:
         seen = self._k.sightings.of([server.id]).get(server.id)
         ordered = row.migration.ordered_at or row.migration.created
         if seen is None or seen.host != server.host or seen.at < max(ordered, now - FRESH_S):
-            return "no agent says that its guest runs: an operator has to look"
+            return f"no agent says that its guest runs: an operator has to look{_origin(row, server)}"
         if seen.state is not DomainState.RUNNING:
             return f"its agent calls it {seen.state}: an operator has to look"
         if self._k.modes.effective(server.host, row.project, server.id) is not Mode.ACT:
@@ -286,6 +300,12 @@ class Mend:
             row = replace(row, waits=why)
             self._k.rows.save(row, now, "waits", why)
         return row
+
+
+def _origin(row: Moving, server: CloudServer) -> str:
+    """Nova 34 calls a guest moved whose source died before anything was sent: its local disk is not where Nova has it."""
+    source = row.migration.source
+    return "" if server.host == source else f"; it ran on {source} before, and a local disk may still be there: look before a hard reboot"
 
 
 def lost(shape: Shape, cpu: float | None, memory: float | None) -> Shape:

@@ -125,7 +125,7 @@ class Event(msgspec.Struct, frozen=True):
     """``nova``: the server is ACTIVE, or what its owner made of it since (SHUTOFF, PAUSED ...); not MIGRATING, not ERROR."""
     nova_id: str = ""
     alarm: bool = False
-    """``restored``: the text is for a person to read, for all is not known to be well."""
+    """``restored``, ``gone``: the text is for a person to read, for all is not known to be well."""
 
 
 class Do(enum.StrEnum):
