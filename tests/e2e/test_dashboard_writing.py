@@ -96,6 +96,7 @@ def test_a_webhook_s_secret_is_shown_once_and_its_deliveries_always(web: Watched
     page.keyboard.press("Escape")
     # Closed, it has no role any more; it is taken out a moment later.
     expect(page.locator("dialog")).to_have_count(0)
+    assert made.secret not in page.content()
     asked = page.request.get(f"{web.url}/v1/session").json()["csrf"]
     said = {"vcpus": 1, "ram": 256, "for_s": 3600, "name": "burst"}
     assert page.request.post(f"{web.url}/v1/requests", data=said, headers={"X-Foreshape-CSRF": asked}).status == 201

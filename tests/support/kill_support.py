@@ -186,7 +186,7 @@ class World(Stage):
         ending.runs = self.runs(self.server)
         ending.nova = (record.host, record.status, str(self.hands.users.link.compute.get_server(self.server).task_state or ""))
         ending.claims = sorted(hosts.get(p, p) for p in placement.allocation(self.server).held)
-        holders = {c for p in hosts for c in placement.holders(p)}
+        holders = self.everybody()
         novas = {m.uuid for m in self.hands.cloud.nova.migrations()}
         ending.novas = sorted(holders & novas)
         ending.strangers = sorted(holders - novas - {self.server, *bystanders})

@@ -130,7 +130,7 @@ class _View:
         raise NotImplementedError
 
     def text(self, answer: Any, parsed: Namespace) -> str:
-        """The answer as text for a person."""
+        """The answer as text for a person; commands implement it."""
         raise NotImplementedError
 
     def say_if_simulated(self, parsed: Namespace) -> None:

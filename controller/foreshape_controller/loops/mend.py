@@ -171,8 +171,9 @@ class Mend:
             where = ", ".join(sorted(self._k.claims(left) or ())) if left else ""
         except ControllerError:
             return ""
-        remedy = f"'openstack resource provider allocation delete {left}'"
-        return f"Nova still holds room on {where} for its migration {left}: if that stays, {remedy} gives it back" if where else ""
+        return (
+            f"Nova still holds room on {where} for its migration {left}: if that stays, {_given_back(left)} gives it back" if where else ""
+        )
 
     def _claimed_elsewhere(self, row: Moving, server: CloudServer) -> str:
         """What an operator has to know of a claim that Nova forgot on the target (seen with Nova 34 whose source lost its libvirt)."""
@@ -180,7 +181,7 @@ class Mend:
         if claims is None or server.host in claims:
             return ""
         where, left = ", ".join(sorted(claims)) or "no host", row.migration.nova_id
-        beside = f", then 'openstack resource provider allocation delete {left}' for the migration's own," if left else ""
+        beside = f", then {_given_back(left)} for the migration's own," if left else ""
         heal = f"'nova-manage placement heal_allocations --instance {server.id} --force'"
         return f"Nova left its claim in Placement on {where}: {heal}{beside} puts that right"
 
@@ -300,6 +301,11 @@ class Mend:
             row = replace(row, waits=why)
             self._k.rows.save(row, now, "waits", why)
         return row
+
+
+def _given_back(migration: str) -> str:
+    """What deletes the claim that Nova holds in its migration's own name."""
+    return f"'openstack resource provider allocation delete {migration}'"
 
 
 def _origin(row: Moving, server: CloudServer) -> str:

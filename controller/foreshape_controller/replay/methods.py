@@ -33,7 +33,7 @@ class Simple:
         self.name = name
 
     def fans(self, past: Past) -> Fans:
-        """NaN where the method cannot say anything."""
+        """NaN where the method cannot say anything; methods implement it."""
         raise NotImplementedError
 
     def predict(self, history: History, origin: int) -> Forecast:
