@@ -17,7 +17,7 @@ from foreshape_cloudbed import RealCloud
 
 from foreshape_controller.model.migration import State
 from kill_support import STEPS, Ending, World
-from lab_support import eventually
+from lab_support import Resets, eventually
 from story_support import Thieves
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -48,6 +48,13 @@ def world(real_cloud: RealCloud) -> World:
 
 def play(world: World, part: str, step: str) -> tuple[str, Ending]:
     """The step at which it really died, and the end."""
+    with Resets(world.cloud.lab.hosts) as resets:
+        at, end = watched(world, part, step)
+        end.died = world.died(world.server, (end.before_up, end.up), resets)
+    return at, end
+
+
+def watched(world: World, part: str, step: str) -> tuple[str, Ending]:
     source, target = world.host(), world.other()
     before, up, began = world.orders(world.server), world.spoken(), time.monotonic()
     kill, start = world.hands_on(source, target)[part]
@@ -66,7 +73,7 @@ def play(world: World, part: str, step: str) -> tuple[str, Ending]:
     eventually(world.tidy, lambda: f"all tidy, and not {world.seen(Ending())}", 60, every_s=1.0)
     said = str(world.shown(move)["said"])
     end = Ending(state=world.state(move), said=said, took_s=took, orders=world.orders(world.server) - before, before_up=up)
-    world.seen(end).up = world.spoken()
+    world.seen(end).up = world.heard(world.server)
     return at, end
 
 
@@ -91,8 +98,9 @@ def looked_after(world: World, move: str) -> None:
 @pytest.mark.parametrize(("part", "step"), PAIRS, ids=[f"{p} at {s}".replace(" ", "-") for p, s in PAIRS])
 def test_whoever_dies_the_move_ends_and_leaves_nothing(world: World, part: str, step: str) -> None:
     at, end = play(world, part, step)
-    if end.up <= end.before_up and (died := world.oops(world.server, end.before_up)):
-        print(f"once more: the guest's kernel died: {died}")
+    if end.died:
+        print(f"once more: the guest died of itself: {end.died}")
+        world.revive()
         at, end = play(world, part, step)
     print(f"{part}, at {at}: {end.state} on {end.runs} after {end.took_s:.0f} s, ordered {end.orders}x: {end.said}")
     assert len(end.runs) == 1, "the guest runs once"

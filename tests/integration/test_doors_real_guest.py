@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from foreshape_lab import Guest, GuestSpec, Host, hot_add, nova_like
+from foreshape_lab import Guest, GuestSpec, Host, LabError, hot_add, nova_like
 from foreshape_lab.domain_xml import domain_xml
 from foreshape_lab.image import image
 from foreshape_lab.processes import wait_until
@@ -23,7 +24,7 @@ from foreshape_wire.ids import ServerId
 from foreshape_wire.order import Verdict
 from foreshape_wire.quantity import Cores, Memory
 from foreshape_wire.reading import DomainReading, DomainState, LeverName
-from lab_support import a_bed
+from lab_support import Resets, a_bed, eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -398,3 +399,28 @@ def test_a_migrating_domain_is_data_and_nobody_resizes_it() -> None:
         wait_until(lambda: bulk(door, guest).state is DomainState.RUNNING, "the migration being over", 30)
         assert pull(door, guest, LeverName.CPU_QUOTA, 0.5).verdict is Verdict.APPLIED
         door.close()
+
+
+def test_the_beds_tell_a_guest_that_restarts_itself_from_one_that_somebody_restarts(host: Host) -> None:
+    """Other tests forgive the one, after which they look again, and never the other."""
+    guest = host.define(nova_like("restarted", memory=160))
+    file = host.folder / "restarted.xml"
+    file.write_text(file.read_text().replace("<on_reboot>destroy", "<on_reboot>restart"))  # as Nova has it
+    host.virsh("define", str(file))
+    guest.start().wait_for_agent()
+    with Resets([host]) as resets:
+
+        def somebody() -> list[tuple[bool, str]]:
+            """Until it is heard: who listens may not be there yet."""
+            if not resets.of(guest.name):
+                host.virsh("reset", guest.name)
+            return resets.of(guest.name)
+
+        assert not eventually(somebody, "somebody's doing", 30, every_s=2)[0][0]
+        guest.wait_for_agent()
+        before = len(resets.of(guest.name))  # its firmware may have gone on to restart it
+        with suppress(LabError):  # gone before it can say that it goes
+            guest.run_in("reboot -f", timeout_s=5)
+        own = eventually(lambda: resets.of(guest.name)[before:], "its own doing", 30)
+        assert all(itself for itself, _ in own)
+    guest.remove()

@@ -41,6 +41,9 @@ class Ending:
     locked: list[str] = field(default_factory=list)
     before_up: float = 0.0
     up: float = 0.0
+    """0: the guest is silent."""
+    died: str = ""
+    """How the guest died of itself; empty: it did not."""
 
     @property
     def tidy(self) -> bool:
@@ -116,7 +119,15 @@ class World(Stage):
 
     def spoken(self, server: str = "") -> float:
         """Seconds that the guest's own kernel counts."""
-        return float(eventually(lambda: self.uptime(server or self.server), "a word of the guest", 60))
+        up = self.heard(server or self.server)
+        assert up, "the guest says nothing"
+        return up
+
+    def revive(self) -> None:
+        """A guest that fell silent is started anew."""
+        if not self.heard(self.server):
+            self.cloud.host(self.runs(self.server)[0]).virsh("reset", self.name(self.server))
+        self.spoken()
 
     # -- killing
 

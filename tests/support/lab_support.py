@@ -6,13 +6,16 @@ def bed():
         yield bed
 """
 
+import json
 import os
 import secrets
+import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from foreshape_lab import Agent, Bed, Controller, Guest, GuestSpec, Host, Missing, Record, Variant, Watch, packages
@@ -31,6 +34,37 @@ def a_bed(hosts: int = 1) -> Iterator[Bed]:
         pytest.skip(str(e))
     with Bed(f"t{os.getpid():x}{secrets.token_hex(2)}", hosts) as bed:
         yield bed
+
+
+class Resets:
+    """Whose doing it is that guests begin anew, on hosts that are looked at: QEMU itself says so.
+
+    Nothing is heard while a host's libvirtd is dead.
+    """
+
+    def __init__(self, hosts: Iterable[Host]) -> None:
+        self._files = {h: h.folder / "log/resets" for h in hosts}
+        self._listeners: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        for host, file in self._files.items():
+            listen = f"virsh -q -c '{host.uri}' qemu-monitor-event --loop --timestamp --event RESET"
+            with file.open("wb") as out:
+                words = ["sh", "-c", f"while :; do {listen}; sleep 0.2; done"]
+                self._listeners.append(
+                    subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL, start_new_session=True)
+                )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for listener in self._listeners:
+            os.killpg(listener.pid, signal.SIGTERM)
+            listener.wait(10)
+
+    def of(self, name: str) -> list[tuple[bool, str]]:
+        """Of the guest of this name, as libvirt calls it: whether it was its own doing, and the line."""
+        lines = [line for file in self._files.values() for line in file.read_text().splitlines() if f"'{name}'" in line]
+        return [(json.loads(line[line.index("{") :])["guest"], line) for line in lines if line.endswith("}")]
 
 
 @dataclass

@@ -14,11 +14,12 @@ from foreshape_lab.console import Console
 from cloud_bed import CloudHands
 from foreshape_controller.cloud.inventory import read_cloud
 from foreshape_controller.model.cloud import RESERVATION, CloudView
+from lab_support import Resets
 
 THIEVES = 3
 SIZE = {"vcpus": 1, "ram": 192, "disk": 1}
-DIED = re.compile(r"\[ *(?P<up>\d+\.\d+)\] Kernel panic - not syncing: Fatal exception.*")
-"""Of an oops, not of want of memory."""
+WANT_OF_MEMORY = re.compile(r"Out of memory|deadlocked on memory|oom=[1-9]")
+"""Said by a guest that had too little of it: that may be our doing."""
 
 
 @dataclass
@@ -80,6 +81,13 @@ class Stage:
         said = [seen.up for file in files if file.exists() for seen in Console(file).poll()]
         return said[-1] if said else 0.0
 
+    def heard(self, server: str) -> float:
+        """The same, once it has spoken; 0: for a minute it says nothing."""
+        until = time.monotonic() + 60
+        while not (up := self.uptime(server)) and time.monotonic() < until:
+            time.sleep(0.25)
+        return up
+
     def console(self, host: str, server: str) -> Path:
         """What a guest said on a host; not there: it never ran there."""
         return Path(self.cloud.host(host).folder) / "lib/instances" / server / "console.log"
@@ -90,16 +98,22 @@ class Stage:
         told = {h: file.read_text(errors="replace").splitlines()[-most:] for h, file in files.items()}
         return "\n".join(f"{h}: {line}" for h, lines in told.items() for line in lines)
 
-    def oops(self, server: str, since: float) -> str:
-        """The line with which a guest's kernel died where it runs, after so many of its seconds; empty: it did not.
+    def died(self, server: str, up: tuple[float, float], resets: Resets) -> str:
+        """How a guest died of itself while it moved; empty: it did not. ``up``: what its kernel counted before and after, 0: silence.
 
-        Seen once in 60 moves, most likely the emulator's: QEMU without KVM can lose what a guest writes to a page while it is sent, most
-        often what its clock's interrupt needs (qemu-devel, 2015-09-03, "Page dirtying and migration in pure-QEMU VM mode"). A test may try
-        once more then. A kernel that dies for want of memory says something else, and one that somebody starts anew says nothing.
+        Seen once in 60 moves on a crowded machine, also with nothing but libvirt: it restarts itself, its kernel dies of an oops, or it
+        never says a word again. Most likely the emulator: QEMU without KVM can lose what a guest writes to a page while it is sent
+        (qemu-devel, 2015-09-03, "Page dirtying and migration in pure-QEMU VM mode"). A test may try once more then, and says so. One that
+        somebody restarts, and one that wanted memory, did not die of itself.
         """
-        files = [file for h in self.runs(server) if (file := self.console(h, server)).exists()]
-        deaths = [found for file in files for found in DIED.finditer(file.read_text(errors="replace"))]
-        return deaths[-1][0] if deaths and float(deaths[-1]["up"]) >= since else ""
+        before, after = up
+        name, runs = self.name(server), self.runs(server)
+        if after > before or len(runs) != 1 or WANT_OF_MEMORY.search(self.last_words(server)):
+            return ""
+        if not after:
+            return f"{name} runs on {runs[0]} and says nothing"
+        told = resets.of(name)
+        return told[-1][1] if told and all(own for own, _ in told) else ""
 
     def reserved(self, host: str) -> bool:
         """Room is held there, or was already handed over: between the two lies half a second."""
