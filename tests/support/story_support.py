@@ -101,14 +101,14 @@ class Stage:
     def died(self, server: str, up: tuple[float, float], resets: Resets) -> str:
         """How a guest died of itself while it moved; empty: it did not. ``up``: what its kernel counted before and after, 0: silence.
 
-        Seen once in 60 moves on a crowded machine, also with nothing but libvirt: it restarts itself, its kernel dies of an oops, or it
-        never says a word again. Most likely the emulator: QEMU without KVM can lose what a guest writes to a page while it is sent
-        (qemu-devel, 2015-09-03, "Page dirtying and migration in pure-QEMU VM mode"). A test may try once more then, and says so. One that
-        somebody restarts, and one that wanted memory, did not die of itself.
+        Seen about once in 60 moves, once with libvirt alone: it restarts itself, its kernel dies of an oops, or it never says a word again.
+        Most likely the emulator: QEMU without KVM can lose what a guest writes to a page while it is sent (qemu-devel, 2015-09-03, "Page
+        dirtying and migration in pure-QEMU VM mode"). A test may try once more then, and says so. One that somebody restarts, and one that
+        wanted memory, did not die of itself.
         """
         before, after = up
         name, runs = self.name(server), self.runs(server)
-        if after > before or len(runs) != 1 or WANT_OF_MEMORY.search(self.last_words(server)):
+        if after > before or len(runs) != 1 or WANT_OF_MEMORY.search(self.last_words(server, 5000)):
             return ""
         if not after:
             return f"{name} runs on {runs[0]} and says nothing"
