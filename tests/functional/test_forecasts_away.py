@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -126,18 +127,33 @@ def test_only_what_is_new_comes_back(start: Callable[[int], Program]) -> None:
     assert set(away(program).forecast(NOW + 301).latest) == {"cpu", "memory"}
 
 
-def test_after_the_process_was_killed_the_last_forecasts_hold_and_another_goes_on(start: Callable[[int], Program]) -> None:
+def test_after_the_process_was_killed_at_work_the_last_forecasts_hold_and_another_goes_on(start: Callable[[int], Program]) -> None:
     program = start(1)
     program.look_ahead()
     before, pid = program.foresight.newest(program.store.inventory.view(NOW)).servers["cpu"], away(program).pid
     assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    with pytest.raises(Unavailable, match="the last ones hold"):
-        program.look_ahead()
+    os.kill(pid, signal.SIGSTOP)  # it cannot answer
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(program.look_ahead)
+        eventually(lambda: any(isinstance(t, threading.Timer) for t in threading.enumerate()), "the question", 30)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(Unavailable, match="the last ones hold"):
+            asked.result(60)
     assert program.foresight.newest(program.store.inventory.view(NOW)).servers["cpu"] is before
     program.look_ahead()
     assert away(program).pid not in (None, pid)
     np.testing.assert_array_equal(program.foresight.newest(program.store.inventory.view(NOW)).servers["cpu"].peak30m, before.peak30m)
+
+
+def test_a_process_that_was_killed_at_rest_is_begun_anew_when_it_is_needed(start: Callable[[int], Program]) -> None:
+    program = start(1)
+    program.look_ahead()
+    pid = away(program).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # dead, and whoever began it has yet to find out
+    program.look_ahead()
+    assert away(program).pid not in (None, pid)
 
 
 def test_a_fault_in_there_is_told_and_the_process_goes_on(start: Callable[[int], Program]) -> None:
