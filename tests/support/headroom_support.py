@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -21,7 +21,8 @@ def told(
             said = body if body is not None else json.dumps({"at": time.time() if at is None else at, "hosts": hosts}).encode()
             self.send_response(200 if granted else 401)
             self.end_headers()
-            self.wfile.write(said if granted else b"{}")
+            with suppress(BrokenPipeError):  # the asker waits no longer
+                self.wfile.write(said if granted else b"{}")
 
         def log_message(self, *_: object) -> None:
             """Nothing on the terminal."""
