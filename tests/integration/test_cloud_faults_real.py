@@ -55,6 +55,7 @@ def play(world: World, part: str, step: str) -> tuple[str, Ending]:
 
 
 def watched(world: World, part: str, step: str) -> tuple[str, Ending]:
+    """The same, while somebody listens who restarts the guest."""
     source, target = world.host(), world.other()
     before, up, began = world.orders(world.server), world.spoken(), time.monotonic()
     kill, start = world.hands_on(source, target)[part]

@@ -79,10 +79,10 @@ class Story:
     runs: list[str]
     up: tuple[float, float]
     """Seconds by the moved guest's own kernel, before and after."""
-    died: str
-    """How it died of itself in between; empty: it did not."""
     words: str
     """The end of its consoles."""
+    died: str = ""
+    """How it died of itself in between; empty: it did not."""
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,9 @@ def tell(real_cloud: RealCloud) -> Story:
     config.write_text(with_options(config.read_text(), {"plan": {"forecast": "auto"}}))
     controller.start()
     with Resets(real_cloud.lab.hosts) as resets:
-        return play(stage, servers, event_at, (before, taken, time.time()), resets)
+        told = play(stage, servers, event_at, before, taken, time.time())
+        told.died = stage.died(told.server, told.up, resets)
+    return told
 
 
 def measured(stage: Stage, servers: list[str]) -> float:
@@ -132,23 +134,19 @@ def measured(stage: Stage, servers: list[str]) -> float:
 def declared(stage: Stage, history_at: float, servers: list[str]) -> float:
     """When the event begins: as soon as histories speak, and it was in sight for a while, its start is still most of a "six hours" away."""
     at = history_at + AHEAD_S - LEFT_ALONE_S
-    host, until = next(h for h in stage.controller.ask("host", "list") if h["name"] == SOURCE), time.time() + LOOKED_S
-    least = {s: float(host["cpus"]) for s in servers}
+    least, until = dict.fromkeys(servers, float(SIZE["vcpus"])), time.time() + LOOKED_S
     while time.time() < until:
-        for s in stage.controller.ask("server", "list"):
-            least[s["id"]] = min(least[s["id"]], s["cpu_demand_cores"] or least[s["id"]])
+        known = {s["id"]: s["cpu_demand_cores"] for s in stage.controller.ask("server", "list")}
+        least = {s: min(seen, known.get(s) or seen) for s, seen in least.items()}
     other, busy = (least[s] for s in servers)
-    factor = min(20.0, (WANTED * RATIO * host["cpus"] - other) / busy)
+    factor = min(20.0, (WANTED * GUESTS - other) / busy)
     words = ("--scope", f"server:{servers[-1]}", "--duration", "2h", "--cpu", f"{factor:.2f}")
     stage.controller.ask("event", "create", "sale", "--start", datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S"), *words)
     return at
 
 
-def play(
-    stage: Stage, servers: list[str], event_at: float, prologue: tuple[tuple[list[Any], list[Any]], list[str], float], resets: Resets
-) -> Story:
-    """From the need to its end. ``prologue``: what was before, who holds the rest of the target, and since when the forecast counts."""
-    before, taken, began = prologue
+def play(stage: Stage, servers: list[str], event_at: float, before: tuple[list[Any], list[Any]], taken: list[str], began: float) -> Story:
+    """From the need to its end."""
     up = {s: stage.uptime(s) for s in servers}
     eventually(lambda: stage.holders(TARGET) - set(taken), "somebody new who holds room on the target", 180, every_s=0.05)
     held, held_at = stage.held(TARGET), time.time()
@@ -158,7 +156,6 @@ def play(
     move = eventually(lambda: settled(stage, gone[0]), "the end of the story", 120, every_s=1)
     eventually(lambda: stage.quota(gone[0], TARGET) > 0, "the cap on the target", 60)
     stage.empty(taken)
-    lived = (up[gone[0]], stage.heard(gone[0]))
     return Story(
         before=before,
         looked_s=row["since"] - began,
@@ -176,8 +173,7 @@ def play(
         view=stage.view(),
         left=stage.held(TARGET),
         runs=stage.runs(gone[0]),
-        up=lived,
-        died=stage.died(gone[0], lived, resets),
+        up=(up[gone[0]], stage.heard(gone[0])),
         words=stage.last_words(gone[0]),
     )
 

@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from foreshape_lab.console import Console
 from cloud_bed import CloudHands
 from foreshape_controller.cloud.inventory import read_cloud
 from foreshape_controller.model.cloud import RESERVATION, CloudView
-from lab_support import Resets
+from lab_support import Resets, eventually
 
 THIEVES = 3
 SIZE = {"vcpus": 1, "ram": 192, "disk": 1}
@@ -83,10 +84,9 @@ class Stage:
 
     def heard(self, server: str) -> float:
         """The same, once it has spoken; 0: for a minute it says nothing."""
-        until = time.monotonic() + 60
-        while not (up := self.uptime(server)) and time.monotonic() < until:
-            time.sleep(0.25)
-        return up
+        with suppress(AssertionError):
+            return float(eventually(lambda: self.uptime(server), "a word of the guest", 60))
+        return 0.0
 
     def console(self, host: str, server: str) -> Path:
         """What a guest said on a host; not there: it never ran there."""
