@@ -241,3 +241,16 @@ def test_what_was_measured_is_not_argued_with_where_nobody_looks_ahead():
     known = store.history.read("cpu", forecast.series, NOW, BINS)
     assert forecast.peak30m == pytest.approx(np.broadcast_to(known.max[:, -6:].max(axis=1)[:, None], (6, 13)))
     assert set(forecast.source) == {NO_FORECAST}
+
+
+def test_a_host_that_nobody_measured_lately_is_not_told_to_want_all_that_it_has():
+    """Where nobody looks ahead, too: it would have to be left at once, when the controller first starts."""
+    store = cloud()
+    past = store.histories["memory"]
+    mean, most = past.mean.copy(), past.max.copy()
+    on = [past.series.index(name) for name in ("host:hv1", "vm1", "vm4")]
+    mean[on, -12:] = most[on, -12:] = np.nan
+    store.histories["memory"] = replace(past, mean=mean, max=most)
+    foresight(store, Reactive).run_once(NOW, store.cluster)
+    sources = {name: f.source[i] for name, (f, i) in saved(store, "memory").items() if name.startswith("host:")}
+    assert sources == {"host:hv0": NO_FORECAST, "host:hv1": "entitlement", "host:hv2": NO_FORECAST}

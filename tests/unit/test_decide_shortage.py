@@ -1,5 +1,7 @@
 """Hosts that are short: how likely, what segments can spare, who gave whom, who has to leave and by when; and a whole plan of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -194,6 +196,15 @@ def test_growth_of_lower_tiers_waits_on_a_host_whose_own_forecast_is_high():
     assert "hv1 runs short with" in plan.decision("low").cpu.reason
     assert plan.decision("high").cpu.code != "host_risk"
     assert [n.probability > 0.9 for n in plan.needs if n.resource == "cpu"] == [True]
+
+
+@pytest.mark.parametrize(("source", "needed"), [("baseline", 1), ("off", 1), ("entitlement", 0), ("fleet", 0)])
+def test_nobody_leaves_a_host_whose_forecast_only_repeats_what_it_has(source, needed):
+    """Nobody has measured it yet; it has 16 CPUs, and 15 may be wanted."""
+    fan = replace(forecast(level=16.0), source=(source,))
+    view, known = crowded(limits=Limits(cpu_ratio=15 / 16), group_forecasts={"cpu": fan})
+    plan = make_plan(view, known, NOW, numbered())
+    assert len([n for n in plan.needs if n.resource == "cpu"]) == needed
 
 
 def test_floors_that_are_more_than_the_host_has_are_said_in_the_notes():

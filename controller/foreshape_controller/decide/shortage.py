@@ -13,6 +13,7 @@ from foreshape_controller.decide.gather import Gathered
 from foreshape_controller.decide.needs import Asked, Movable, needs
 from foreshape_controller.decide.risk import Risks, risks
 from foreshape_controller.model.columns import Column, Flags, Rows, Sizes
+from foreshape_controller.model.forecast import PRIORS
 from foreshape_controller.model.group import group_series
 from foreshape_controller.model.need import Need, Transfer
 from foreshape_controller.model.server import ClusterView, Server
@@ -127,9 +128,10 @@ def _on(gathered: Gathered, hosts: Flags) -> Flags:
 
 
 def _host_rows(view: ClusterView, gathered: Gathered, resource: str) -> Rows:
-    """[h]: each host's own forecast; -1: none."""
+    """[h]: each host's own forecast; -1: none, or one by what it has, for it cannot speak for itself yet: that is no shortage."""
     forecast = gathered.known.group_forecasts.get(resource)
-    row = {} if forecast is None else {name: i for i, name in enumerate(forecast.series)}
+    said = () if forecast is None else zip(forecast.series, forecast.source, strict=True)
+    row = {name: i for i, (name, source) in enumerate(said) if source not in PRIORS}
     return np.asarray([row.get(group_series("host", h.name), -1) for h in view.hosts], np.intp)
 
 

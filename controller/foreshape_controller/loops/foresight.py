@@ -14,13 +14,14 @@ import numpy as np
 
 from foreshape_controller import log
 from foreshape_controller.decide.segments import BUILT_IN, Segments
-from foreshape_controller.forecast.baseline import Baseline
+from foreshape_controller.forecast.baseline import HALF_HOUR, Baseline
 from foreshape_controller.forecast.reconcile import reconcile
+from foreshape_controller.forecast.scores import bins_before
 from foreshape_controller.forecast.totals import Totals, counts
 from foreshape_controller.loops.ahead import Ahead, Belonging, Forecasts
 from foreshape_controller.loops.round import Batch, Histories, Known, Round, read
 from foreshape_controller.loops.scene import Hooks, Scene
-from foreshape_controller.model.forecast import NO_FORECAST, Forecast, Predictor
+from foreshape_controller.model.forecast import ENTITLED, NO_FORECAST, Forecast, Predictor
 from foreshape_controller.model.group import Groups, Member
 from foreshape_controller.model.history import RESOURCES, WATCHED, History
 from foreshape_controller.model.server import ClusterView
@@ -254,7 +255,8 @@ class Foresight:
         """Hosts, and their overheads: parts of a sum that nobody outside asks for, so that nothing hangs in there."""
         asked = History.joined([self._prepared(known.hosts, around), known.overheads])
         made, n = self._predict(asked, int(around.now)), len(known.hosts.series)
-        return self._adjusted(made.pick(range(n)), known.hosts, around), made.pick(range(n, len(made.series)))
+        hosts = _unmeasured(made.pick(range(n)), known.hosts)
+        return self._adjusted(hosts, known.hosts, around), made.pick(range(n, len(made.series)))
 
     def _prepared(self, history: History, around: Round) -> History:
         for prepare in self._hooks.preparers:
@@ -290,6 +292,14 @@ def _sums(resource: str) -> str:
     return f"sums of {resource}"
 
 
+def _unmeasured(forecast: Forecast, history: History) -> Forecast:
+    """With the hosts named that only repeat what they have: nobody measured them lately, so that this is no demand."""
+    known = bins_before(history, forecast.origin)
+    lately = np.isfinite(history.max[:, max(0, known - HALF_HOUR) : known]).sum(axis=1) > 0
+    named = (s if s != NO_FORECAST or seen else ENTITLED for s, seen in zip(forecast.source, lately, strict=True))
+    return replace(forecast, source=tuple(named))
+
+
 def _scene(history: History, around: Round) -> Scene:
     return Scene(view=around.view, now=around.now, history=history, groups=around.present)
 
@@ -306,7 +316,7 @@ def _agreed(
     servers: Forecast | None, hosts: Forecast, overheads: Forecast, known: Known, groups: Groups
 ) -> tuple[Forecast | None, Forecast]:
     """Servers and hosts reconciled; the overheads end here."""
-    if NO_FORECAST in hosts.source:
+    if NO_FORECAST in {*hosts.source, *overheads.source, *(servers.source if servers else ())}:
         return servers, hosts  # what was measured is not argued with
     row = {name: i for i, name in enumerate(known.hosts.series)}
     on = [row[groups.of[s][0]] for s in known.servers.series]

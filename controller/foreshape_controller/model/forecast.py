@@ -20,7 +20,10 @@ HEADS = ("steps", "half_hours", "peak30m", "peak24h")
 NO_FORECAST = "off"
 """Source of a "forecast" that only repeats what was measured: nothing that follows from it is the forecast's doing."""
 
-PRIORS = frozenset({"entitlement", "fleet"})
+ENTITLED = "entitlement"
+"""Source of what is said of a series of which nothing was measured: anything up to what it was sold, or has."""
+
+PRIORS = frozenset({ENTITLED, "fleet"})
 """Sources of what is said of a series that cannot speak for itself yet: by what it was sold, or by its likes."""
 
 
